@@ -1,0 +1,1 @@
+"""What runs on worker nodes: plain classes first, thin Ray shells around them."""

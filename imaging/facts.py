@@ -1,0 +1,30 @@
+"""What Limosa knows for certain about one instance: the currency between receiver, writer and ledger."""
+
+from dataclasses import dataclass
+
+from imaging.uid import Uid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceFacts:
+    """Identity, sizes and digests of one instance; digests are raw 32-byte BLAKE3 values."""
+
+    study_uid: Uid
+    series_uid: Uid
+    sop_uid: Uid
+    sop_class: Uid
+    transfer_syntax: Uid
+    raw_size: int
+    """Bytes of the dataset as received, without file meta."""
+    sto_size: int
+    """Bytes of the Part-10 file as written."""
+    raw1: bytes
+    """Digest of the dataset as received plus its transfer syntax: what the source sent."""
+    sto1: bytes
+    """Digest of the Part-10 file as written: what a read-back must give."""
+    pd1: bytes | None
+    """Digest of the pixel value; None where the instance has no pixel data."""
+    can1: bytes
+    """Digest of the canonical header."""
+    flags: tuple[str, ...] = ()
+    """What was odd but harmless, e.g. PIXEL_LENGTH; bounded names, no values from the dataset."""

@@ -1,0 +1,43 @@
+"""Unique identifiers, parsed once at the border (PS3.5 section 9).
+
+A UID from the network becomes part of object keys, file names and rows, so nothing but digits and dots
+ever gets past `parse_uid`. Components with leading zeros break the standard but occur in real archives;
+they are harmless as names and are therefore accepted.
+"""
+
+import re
+from typing import NewType
+
+Uid = NewType("Uid", str)
+"""1 to 64 characters of [0-9.], starting and ending with a digit, no two dots in a row."""
+
+MAX_LENGTH = 64
+_SHAPE = re.compile(r"[0-9]+(?:\.[0-9]+)*", re.ASCII)
+
+
+class InvalidUid(ValueError):
+    """The value is not a DICOM unique identifier."""
+
+
+def parse_uid(value: str | bytes | memoryview) -> Uid:
+    """The UID in `value`, its padding (trailing NUL or spaces) removed.
+
+    Raises
+    ------
+    InvalidUid
+        Empty, longer than 64 characters, or holding anything but digits and single dots. The message
+        names the length, not the value: a hostile value must not reach a log.
+    """
+    if not isinstance(value, str):
+        if len(value) > MAX_LENGTH + 2:
+            raise InvalidUid(f"{len(value)} bytes long, 64 allowed")
+        try:
+            value = bytes(value).decode("ascii")
+        except UnicodeDecodeError:
+            raise InvalidUid("holds bytes outside ASCII") from None
+    text = value.rstrip("\0 ").lstrip(" ")
+    if not text or len(text) > MAX_LENGTH:
+        raise InvalidUid(f"{len(text)} characters long, 1 to 64 allowed")
+    if _SHAPE.fullmatch(text) is None:
+        raise InvalidUid("holds something other than digits and single dots")
+    return Uid(text)

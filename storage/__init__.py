@@ -1,0 +1,1 @@
+"""Durable state and bytes: ledger, packs, sinks, spool."""

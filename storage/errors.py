@@ -1,0 +1,48 @@
+"""The errors of storage, split by what the caller does next; each docstring is the message's gist."""
+
+
+class StorageError(Exception):
+    """Something durable could not be written or read.
+
+    The four parts name operation, place and code, so that a person can act on the message alone.
+    """
+
+    def __init__(self, message: str, *, operation: str = "", place: str = "", code: str = "") -> None:
+        self.operation = operation
+        self.place = place
+        self.code = code
+        lead = f"{operation} {place}".strip()
+        tail = f" [{code}]" if code else ""
+        super().__init__(f"{lead}: {message}{tail}" if lead else f"{message}{tail}")
+
+
+class Retryable(StorageError):
+    """The endpoint is busy or away; the same call may succeed later."""
+
+
+class Rejected(StorageError):
+    """The endpoint refused for good (permission, policy, bad request); retrying changes nothing."""
+
+
+class UploadLost(StorageError):
+    """The upload no longer exists at the endpoint; its parts are gone and it starts over."""
+
+
+class AlreadyThere(StorageError):
+    """An object of that key exists and is not ours to overwrite; its own index decides what follows."""
+
+
+class DeviceFull(StorageError):
+    """The device has reached its reserve; the study starts over on the next device."""
+
+
+class SinkFull(StorageError):
+    """Every device of the destination is full; attach another and run again."""
+
+
+class IntegrityError(StorageError):
+    """Bytes read back are not the bytes that were written; stop and look."""
+
+
+class LostClaim(StorageError):
+    """Another worker holds this delivery now; whatever was being done must not be committed."""

@@ -1,0 +1,70 @@
+"""The values a pack is described by; formats are in DESIGN.md."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from imaging.facts import InstanceFacts
+from imaging.uid import Uid
+
+
+class Container(StrEnum):
+    """How the instances of one study lie at a destination."""
+
+    TAR = "tar"
+    """One tar; for pixels that are compressed already."""
+    TAR_ZST = "tar.zst"
+    """One tar, each member its own zstd frame; for raw pixels."""
+    P10 = "p10"
+    """Loose Part-10 objects plus an index object."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackId:
+    """Which version of which study: the name of a pack."""
+
+    study_uid: Uid
+    revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """Where one instance lies in its pack.
+
+    [offset, offset + length) is what a range request fetches: a tar header, the Part-10 bytes and their
+    padding (one zstd frame in TAR_ZST; the bare file in P10). After decompression the Part-10 file is
+    the `facts.sto_size` bytes behind the first `lead` bytes.
+    """
+
+    facts: InstanceFacts
+    offset: int
+    length: int
+    lead: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One finished part of an upload: bytes [offset, offset + size) of the pack, durable at the endpoint."""
+
+    number: int
+    offset: int
+    size: int
+    crc64: int
+    """CRC-64/NVME of the part's bytes."""
+    etag: str
+    """The endpoint's name for the part; empty on a device."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What a destination gave back when the pack was durable."""
+
+    key: str
+    container: Container
+    size: int
+    """Bytes at the destination (of all objects for P10)."""
+    crc64: int | None
+    """CRC-64/NVME of the whole object; None for P10, where each object has its own."""
+    etag: str = ""
+    version_id: str = ""
+    device: str = ""
+    """The seed device's id; empty elsewhere."""

@@ -1,0 +1,1 @@
+"""Destinations that keep bytes: one Protocol, one contract suite, one module per kind."""

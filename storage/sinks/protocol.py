@@ -1,0 +1,156 @@
+"""What every destination promises. `tests/contract` holds each sink to these comments.
+
+    begin -> [group]* -> finish            a study's way through a writer
+      |        |
+      |        +- each group (whole parts + the instances that end in them) is committed to the journal
+      +- the intent (key, container) is in the journal before the first byte leaves
+
+The journal row is the truth; a sink only believes it for the length of the claim. A crash at any line
+leaves a journal from which `Sink.writer` resumes without sending a finished part again.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from imaging.facts import InstanceFacts
+from imaging.octets import Octets
+from storage.packs.model import Container, Member, PackId, Part, Receipt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadState:
+    """What the journal remembers of an unfinished delivery: the point a writer resumes from."""
+
+    key: str
+    container: Container
+    upload_id: str
+    """The endpoint's token for a multipart upload; empty before it was opened and on devices."""
+    device: str
+    parts: tuple[Part, ...]
+    members: tuple[Member, ...]
+
+
+class Journal(Protocol):
+    """The ledger's side of one delivery under one claim. Every method raises `LostClaim` when the
+    claim's epoch is no longer current, and then nothing was changed."""
+
+    def begin(self, *, key: str, container: Container, device: str) -> None:
+        """The intent is recorded. Idempotent for the same values."""
+        ...
+
+    def opened(self, upload_id: str) -> None:
+        """The multipart upload's id is recorded."""
+        ...
+
+    def commit_group(self, parts: Sequence[Part], members: Sequence[Member]) -> None:
+        """Parts and the instances that end in them are recorded in one transaction."""
+        ...
+
+    def reset(self, reason: str) -> None:
+        """Intent, parts and members are forgotten: the delivery starts over."""
+        ...
+
+
+class StudyWriter(Protocol):
+    """Writes one revision of one study. Methods are thread-safe: several associations feed one study."""
+
+    @property
+    def held(self) -> frozenset[str]:
+        """SOP Instance UIDs that are durable already (from a resumed upload) or were added since."""
+        ...
+
+    def add(self, facts: InstanceFacts, part10: Octets) -> None:
+        """The instance will be part of the pack; `part10` may be released when this returns.
+
+        Blocks while the writer's own reserved buffers are in flight (an upload's time-outs bound that).
+
+        Raises
+        ------
+        Retryable, Rejected, UploadLost, DeviceFull, SinkFull, LostClaim
+            After any of them the writer is closed; what the journal holds stays resumable.
+        ValueError
+            The SOP Instance UID is in `held`.
+        """
+        ...
+
+    def finish(self) -> Receipt:
+        """Every instance and the index are durable and readable under `Receipt.key`.
+
+        Idempotent across crashes: where an earlier attempt had completed the object, its index is
+        compared with the journal's members and the object is adopted.
+
+        Raises
+        ------
+        AlreadyThere
+            Another object has that key and its index differs; nothing was overwritten.
+        """
+        ...
+
+    def close(self) -> None:
+        """Buffers are released; the journal's state is left for the next worker. Idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkTraits:
+    """Facts about a sink that others plan by, instead of asking for its type."""
+
+    writer_memory: int
+    """Bytes one open writer may hold; reserved from the budget before a C-MOVE starts."""
+    local: bool
+    """True when only workers of this node reach it (a device)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """One row of `limosa check`: what was tried and how it ended."""
+
+    what: str
+    ok: bool
+    detail: str
+
+
+class ObjectReader(Protocol):
+    """Reads what a destination holds; `device` comes from the receipt and is empty elsewhere."""
+
+    def size(self, key: str, *, device: str = "") -> int:
+        """Bytes of the object. Raises FileNotFoundError when there is none."""
+        ...
+
+    def stream(self, key: str, start: int, length: int, *, device: str = "") -> Iterator[bytes]:
+        """Bytes [start, start + length) in pieces of at most 1 MiB."""
+        ...
+
+
+class Sink(ObjectReader, Protocol):
+    """A destination. Safe to use from several threads; one instance per process."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def traits(self) -> SinkTraits: ...
+
+    def writer(
+        self, pack: PackId, container: Container, size_hint: int, journal: Journal, resume: UploadState | None
+    ) -> StudyWriter:
+        """A writer for one revision of a study.
+
+        `container` is what the caller wishes (the sink's layout may override it; a resumed upload keeps
+        its own). `size_hint` is the expected number of bytes, 0 if unknown; a device uses it to choose.
+        """
+        ...
+
+    def discard(self, state: UploadState) -> None:
+        """What an unfinished delivery left at the endpoint is gone. Idempotent; never touches a finished
+        object."""
+        ...
+
+    def sweep(self, live_upload_ids: frozenset[str]) -> int:
+        """Unfinished uploads under our prefix that the ledger does not know are aborted; how many."""
+        ...
+
+    def probe(self) -> Iterator[Probe]:
+        """Tries what a run will need (put, get, delete, checksums, free space) and cleans up."""
+        ...
