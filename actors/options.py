@@ -40,9 +40,12 @@ class DimseSource(Options):
     find_timeout: timedelta = Field(timedelta(minutes=5), description="longest wait for one C-FIND message")
     move_timeout: timedelta = Field(timedelta(minutes=30), description="longest silence during a C-MOVE")
     quiet: timedelta = Field(
-        timedelta(seconds=10), description="after the final C-MOVE answer: this long without an arrival means no more will come"
+        timedelta(seconds=10),
+        description="after the final C-MOVE answer: this long without an arrival means no more will come",
     )
-    quiet_limit: timedelta = Field(timedelta(minutes=2), description="longest wait for stragglers after the final answer")
+    quiet_limit: timedelta = Field(
+        timedelta(minutes=2), description="longest wait for stragglers after the final answer"
+    )
     profile: SourceProfile = SourceProfile()
 
 
@@ -63,6 +66,5 @@ class MoverLimits(Options):
     memory: ByteSize = Field(ByteSize(320 << 20), description="buffers of one mover, all studies together")
     in_memory_instance: ByteSize = Field(ByteSize(8 << 20), description="larger instances go to the spool")
     lease: timedelta = Field(timedelta(seconds=60), description="a worker silent this long loses its claims")
-    attempts: int = Field(5, ge=1, description="attempts per study before it becomes an exception")
-    retry_delay: timedelta = Field(timedelta(seconds=30), description="first pause before a study is tried again; doubles")
-    ladder_rounds: int = Field(3, ge=1, description="image-level rounds per attempt for instances still missing")
+    attempts: int = Field(3, ge=1, description="attempts per study before it becomes an exception")
+    retry_delay: timedelta = Field(timedelta(seconds=30), description="first pause before another attempt; doubles")

@@ -1,0 +1,66 @@
+"""Opening the right kind of pack at the right moment.
+
+Raw pixels compress to about half with zstd, compressed ones do not; which of the two a study holds is known
+when its first instance arrives, so the writer is opened then. A resumed upload keeps the container it has.
+"""
+
+import threading
+from collections.abc import Callable
+
+from imaging.facts import InstanceFacts
+from imaging.octets import Octets
+from storage.packs.model import Container, PackId, Receipt
+from storage.sinks.protocol import Journal, Sink, StudyWriter, UploadState
+
+RAW_SYNTAXES = frozenset(
+    {
+        "1.2.840.10008.1.2",  # Implicit VR Little Endian
+        "1.2.840.10008.1.2.1",  # Explicit VR Little Endian
+        "1.2.840.10008.1.2.2",  # Explicit VR Big Endian
+        "1.2.840.113619.5.2",  # GE's private implicit syntax with big-endian pixels
+    }
+)
+
+
+def container_for(transfer_syntax: str) -> Container:
+    """The container that suits a study whose first instance has this transfer syntax."""
+    return Container.TAR_ZST if transfer_syntax in RAW_SYNTAXES else Container.TAR
+
+
+class StudyPacker:
+    """A `StudyWriter` that is opened by its first instance."""
+
+    def __init__(
+        self, sink: Sink, pack: PackId, journal: Journal, resume: UploadState | None, size_hint: int = 0
+    ) -> None:
+        self._sink = sink
+        self._pack = pack
+        self._journal = journal
+        self._size_hint = size_hint
+        self._lock = threading.Lock()
+        self._writer: StudyWriter | None = None
+        self.resumed: tuple[InstanceFacts, ...] = ()
+        if resume is not None:
+            self._writer = sink.writer(pack, resume.container, size_hint, journal, resume)
+            held = self._writer.held
+            self.resumed = tuple(member.facts for member in resume.members if member.facts.sop_uid in held)
+
+    def add(self, facts: InstanceFacts, part10: Octets) -> None:
+        with self._lock:
+            if self._writer is None:
+                container = container_for(facts.transfer_syntax)
+                self._writer = self._sink.writer(self._pack, container, self._size_hint, self._journal, None)
+            writer = self._writer
+        writer.add(facts, part10)
+
+    def finish(self) -> Receipt:
+        if self._writer is None:
+            raise RuntimeError("a pack without instances is never finished")
+        return self._writer.finish()
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+PackOpener = Callable[[], StudyPacker]

@@ -1,0 +1,51 @@
+"""Where a received instance belongs.
+
+The key is the Study Instance UID of the dataset, looked up among the studies that are being pulled: Move
+Originator fields are optional and several archives fill them wrongly (PS3.7 9.1.1.1), so they only serve
+as evidence. In order: an open intake of this process; the process that holds the study's claim, when
+several share the AE title; otherwise nobody asked, and the bytes are made durable before they are
+acknowledged.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from actors.dimse.incoming import Incoming
+from actors.intake import Intake
+from imaging.uid import Uid
+
+
+class Peers(Protocol):
+    """The other processes that serve the same AE title on this node."""
+
+    def offer(self, study_uid: Uid, incoming: Incoming) -> int | None:
+        """The C-STORE status of the process that holds the study, or None when none does."""
+        ...
+
+
+class Router:
+    """The open intakes of one process, by study."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: dict[Uid, Intake] = {}
+
+    @contextmanager
+    def serving(self, intake: Intake) -> Iterator[Intake]:
+        """Instances of the study reach `intake` until the block ends; then the intake is closed."""
+        with self._lock:
+            if intake.study_uid in self._open:
+                raise RuntimeError("one study is being pulled twice in one process")
+            self._open[intake.study_uid] = intake
+        try:
+            yield intake
+        finally:
+            with self._lock:
+                del self._open[intake.study_uid]
+            intake.close()
+
+    def find(self, study_uid: Uid) -> Intake | None:
+        with self._lock:
+            return self._open.get(study_uid)

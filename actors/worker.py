@@ -1,0 +1,119 @@
+"""What movers, feeders and validators have in common: lanes that pull claims until they are drained.
+
+A worker starts nothing it was not asked to by a row: each lane claims, works, commits and claims again.
+Whoever started it may be gone; draining, pausing and the hours window are read from the ledger.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from actors.faults import fault_site
+from storage.errors import LostClaim, Retryable
+
+IDLE_POLL = 0.5
+"""Seconds between looks for work when there was none: short enough for small jobs, 2 queries a second."""
+
+TROUBLE_POLL = 3.0
+"""Seconds before a lane tries again after the ledger could not be reached."""
+
+
+class Turn(StrEnum):
+    """How one look for work ended."""
+
+    WORKED = "worked"
+    IDLE = "idle"
+    HALTED = "halted"
+    """Something only a person can change (an AE title that is not registered); try again now and then."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Running counters of one worker; written by its lanes under `lock`, reported with each heartbeat."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    studies: int = 0
+    instances: int = 0
+    bytes: int = 0
+    failures: int = 0
+    busy_lanes: int = 0
+    halted: str = ""
+
+    def add(self, *, studies: int = 0, instances: int = 0, size: int = 0, failures: int = 0) -> None:
+        with self.lock:
+            self.studies += studies
+            self.instances += instances
+            self.bytes += size
+            self.failures += failures
+
+    def report(self) -> dict[str, int | str]:
+        with self.lock:
+            return {
+                "studies": self.studies,
+                "instances": self.instances,
+                "bytes": self.bytes,
+                "failures": self.failures,
+                "busy_lanes": self.busy_lanes,
+                "halted": self.halted,
+            }
+
+
+class Lanes:
+    """A fixed number of threads, each taking one turn after the other."""
+
+    def __init__(self, name: str, count: int, turn: Callable[[int], Turn], tally: Tally) -> None:
+        self._turn = turn
+        self._tally = tally
+        self._drain = threading.Event()
+        self._log = logging.getLogger("limosa.worker")
+        self._threads = [
+            threading.Thread(target=self._run, args=(lane,), name=f"{name}-lane-{lane}", daemon=True)
+            for lane in range(count)
+        ]
+
+    @property
+    def draining(self) -> bool:
+        return self._drain.is_set()
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def drain(self) -> None:
+        """No new claim is made; work in progress is told to stop. Returns at once."""
+        self._drain.set()
+
+    def join(self, seconds: float) -> bool:
+        """Whether every lane has ended within `seconds`."""
+        deadline = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _run(self, lane: int) -> None:
+        while not self._drain.is_set():
+            with self._tally.lock:
+                self._tally.busy_lanes += 1
+            try:
+                turn = self._turn(lane)
+            except (Retryable, LostClaim) as error:
+                # The row is the truth: whatever was half done is taken up again from there.
+                self._log.warning("turn_abandoned", extra={"error": type(error).__name__, "code": error.code})
+                self._tally.add(failures=1)
+                turn = Turn.HALTED
+            except Exception as error:
+                # Outermost frame of a lane. A fault in one study must not end the lane: its lease runs out, the
+                # attempt is counted when it is claimed again, and after the last attempt it is an exception.
+                self._log.error("turn_failed", extra={"error": fault_site(error)})
+                self._tally.add(failures=1)
+                turn = Turn.HALTED
+            finally:
+                with self._tally.lock:
+                    self._tally.busy_lanes -= 1
+            if turn is Turn.IDLE:
+                self._drain.wait(IDLE_POLL)
+            elif turn is Turn.HALTED:
+                self._drain.wait(TROUBLE_POLL)
