@@ -1,0 +1,1 @@
+"""One call per received instance: everything the ledger wants to know about it."""
