@@ -58,6 +58,7 @@ class Receiver(Options):
     processes: int = Field(1, ge=1, le=64, description="mover processes that share this title and port")
     associations: int = Field(2, ge=1, le=64, description="C-MOVE associations per process")
     allow: tuple[str, ...] = Field((), description="addresses or networks that may connect; empty: any")
+    callers: tuple[AeTitle, ...] = Field((), description="AE titles that may call; empty: any")
 
 
 class MoverLimits(Options):
