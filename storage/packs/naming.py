@@ -1,0 +1,100 @@
+"""Where a study lies at a destination. The names obey what every seeding device accepts.
+
+    <prefix>/studies/<2 hex>/<2 hex>/<study uid>.r0001.tar.zst               a pack
+    <prefix>/studies/<2 hex>/<2 hex>/<study uid>/r0001/<series>/<sop>.dcm    loose instances
+    <prefix>/index/<2 hex>/<2 hex>/<study uid>.r0001.jsonl                   the index beside either
+
+The hex digits are the first of BLAKE3 of the study UID: at most 256 entries a folder near the root, and no
+hot key range from UIDs that share a vendor's root. Lower case and ASCII only, because Data Box keeps names
+apart by case only on paper; no file but .dcm under a loose study, because imaging services import
+everything they find there.
+"""
+
+import re
+
+from blake3 import blake3
+
+from imaging.uid import Uid
+from storage.packs.model import Container, PackId
+
+STUDIES = "studies"
+INDEX = "index"
+
+MAX_PREFIX_DEPTH = 1
+"""A loose instance is seven folders deep; Snowball and Data Box guidance ends at eight."""
+
+_PREFIX = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?", re.ASCII)
+_MAX_REVISION = 9999
+
+
+def check_prefix(prefix: str) -> str:
+    """The prefix without its slash at the end.
+
+    Raises
+    ------
+    ValueError
+        More than one component, or characters outside [a-z0-9.-].
+    """
+    prefix = prefix.rstrip("/")
+    if prefix and _PREFIX.fullmatch(prefix) is None:
+        raise ValueError("a prefix is one name of lower-case letters, digits, dots and hyphens")
+    return prefix
+
+
+def studies_prefix(prefix: str = "") -> str:
+    """What every key of a study starts with, and nothing else does."""
+    return _under(prefix, STUDIES) + "/"
+
+
+def pack_key(pack: PackId, container: Container, prefix: str = "") -> str:
+    """The key of a pack; for P10 the folder of its instances, ending in a slash."""
+    place = f"{_under(prefix, STUDIES)}/{_fan(pack.study_uid)}/{pack.study_uid}"
+    if container is Container.P10:
+        return f"{place}/{_revision(pack)}/"
+    return f"{place}.{_revision(pack)}.{container.value}"
+
+
+def instance_key(folder: str, series_uid: Uid, sop_uid: Uid) -> str:
+    """The key of one loose instance in the `pack_key` of its study."""
+    return f"{folder}{series_uid}/{sop_uid}.dcm"
+
+
+def index_key(pack: PackId, prefix: str = "") -> str:
+    """The key of the index object beside a pack or loose study."""
+    return f"{_under(prefix, INDEX)}/{_fan(pack.study_uid)}/{pack.study_uid}.{_revision(pack)}.jsonl"
+
+
+def index_key_beside(pack: PackId, container: Container, key: str) -> str:
+    """The index key that belongs to a pack's key, whatever its prefix.
+
+    Raises
+    ------
+    ValueError
+        `key` is not a key of this pack.
+    """
+    tail = pack_key(pack, container)
+    prefix = key.removesuffix(tail)
+    if prefix + tail != key:
+        raise ValueError("the key belongs to another pack")
+    return index_key(pack, prefix)
+
+
+def member_name(sop_uid: Uid) -> str:
+    """The name of an instance inside a tar."""
+    return f"instances/{sop_uid}.dcm"
+
+
+def _under(prefix: str, folder: str) -> str:
+    prefix = check_prefix(prefix)
+    return f"{prefix}/{folder}" if prefix else folder
+
+
+def _fan(study_uid: Uid) -> str:
+    digits = blake3(study_uid.encode("ascii")).hexdigest(length=2)
+    return f"{digits[:2]}/{digits[2:]}"
+
+
+def _revision(pack: PackId) -> str:
+    if not 1 <= pack.revision <= _MAX_REVISION:
+        raise ValueError(f"revision {pack.revision} is not in 1 to {_MAX_REVISION}")
+    return f"r{pack.revision:04d}"

@@ -1,0 +1,267 @@
+"""Packs are ordinary tars that can be read from their tail."""
+
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+
+from imaging.facts import InstanceFacts
+from imaging.octets import MemoryOctets
+from imaging.uid import Uid
+from storage.errors import IntegrityError
+from storage.packs import format as pack_format
+from storage.packs.crc64 import combine, crc64, from_header, to_header
+from storage.packs.format import PackEncoder
+from storage.packs.index import Index, InvalidIndex, parse_index, serialise_index
+from storage.packs.model import Container, PackId
+from storage.packs.naming import index_key, index_key_beside, instance_key, pack_key
+from storage.packs.reader import PackReader
+
+PACK = PackId(study_uid=Uid("1.2.840.1"), revision=1)
+EXPLICIT = Uid("1.2.840.10008.1.2.1")
+JPEG = Uid("1.2.840.10008.1.2.4.70")
+TARS = [Container.TAR, Container.TAR_ZST]
+
+
+def facts_of(content: bytes, number: int, syntax: Uid = EXPLICIT) -> InstanceFacts:
+    digest = blake3(content).digest()
+    return InstanceFacts(
+        study_uid=PACK.study_uid,
+        series_uid=Uid("1.2.840.1.1"),
+        sop_uid=Uid(f"1.2.840.1.1.{number}"),
+        sop_class=Uid("1.2.840.10008.5.1.4.1.1.2"),
+        transfer_syntax=syntax,
+        raw_size=max(0, len(content) - 132),
+        sto_size=len(content),
+        raw1=digest,
+        sto1=digest,
+        pd1=None if number % 2 else digest,
+        can1=digest,
+        flags=("PIXEL_LENGTH",) if number % 3 == 0 else (),
+    )
+
+
+def build(container: Container, contents: list[bytes], syntax: Uid = EXPLICIT) -> tuple[bytes, PackEncoder]:
+    encoder = PackEncoder(PACK, container)
+    out = bytearray()
+    for number, content in enumerate(contents, 1):
+        for piece in encoder.add(facts_of(content, number, syntax), MemoryOctets(content)):
+            out += piece
+    for piece in encoder.finish():
+        out += piece
+    return bytes(out), encoder
+
+
+class OneObject:
+    """An ObjectReader over one object in memory that counts what was asked of it."""
+
+    def __init__(self, key: str, content: bytes) -> None:
+        self.key, self.content = key, content
+        self.requests: list[tuple[int, int]] = []
+
+    def size(self, key: str, *, device: str = "") -> int:
+        if key != self.key:
+            raise FileNotFoundError(key)
+        return len(self.content)
+
+    def stream(self, key: str, start: int, length: int, *, device: str = "") -> Iterator[bytes]:
+        self.requests.append((start, length))
+        stop = min(len(self.content), start + length)
+        for at in range(start, stop, 1000):
+            yield self.content[at : min(stop, at + 1000)]
+
+
+def reader_of(container: Container, content: bytes) -> tuple[PackReader, OneObject]:
+    key = pack_key(PACK, container)
+    objects = OneObject(key, content)
+    return PackReader(objects, PACK, container, key), objects
+
+
+CONTENTS = [b"a" * 700, bytes(range(256)) * 5000, b"", b"x" * 512, b"DICM" * 70000]
+
+
+@pytest.mark.parametrize("container", TARS)
+def test_tar_and_zstd_of_the_system_read_a_pack(container: Container, tmp_path: Path) -> None:
+    content, _ = build(container, CONTENTS)
+    path = tmp_path / f"pack.{container.value}"
+    path.write_bytes(content)
+    command = ["tar", "xf", path] if container is Container.TAR else ["tar", "--zstd", "-xf", path]
+
+    subprocess.run([*command, "-C", tmp_path], check=True, capture_output=True)
+
+    got = [(tmp_path / "instances" / f"1.2.840.1.1.{number}.dcm").read_bytes() for number in range(1, 6)]
+    assert got == CONTENTS
+    assert (tmp_path / "index.jsonl").read_bytes().count(b"\n") >= len(CONTENTS) + 2
+
+
+def test_zstd_of_the_system_finds_a_pack_whole_and_python_reads_the_stream(tmp_path: Path) -> None:
+    content, _ = build(Container.TAR_ZST, CONTENTS)
+    path = tmp_path / "pack.tar.zst"
+    path.write_bytes(content)
+
+    plain = subprocess.run(["zstd", "-dc", path], check=True, capture_output=True).stdout
+
+    (tmp_path / "pack.tar").write_bytes(plain)
+    with tarfile.open(tmp_path / "pack.tar") as tar:
+        assert len(tar.getnames()) == len(CONTENTS) + 1
+        assert {(member.mtime, member.mode, member.uname) for member in tar} == {(0, 0o644, "")}
+
+
+@pytest.mark.parametrize("container", TARS)
+@pytest.mark.parametrize("syntax", [EXPLICIT, JPEG])
+def test_equal_instances_in_equal_order_give_equal_bytes_also_across_a_resume(
+    container: Container, syntax: Uid
+) -> None:
+    whole, encoder = build(container, CONTENTS, syntax)
+    members = encoder.members
+    resumed = PackEncoder(PACK, container, members[:2])
+    out = bytearray(whole[: members[1].offset + members[1].length])
+
+    for number, content in enumerate(CONTENTS[2:], 3):
+        for piece in resumed.add(facts_of(content, number, syntax), MemoryOctets(content)):
+            out += piece
+    for piece in resumed.finish():
+        out += piece
+
+    assert out == whole
+    assert resumed.offset == len(whole)
+
+
+@pytest.mark.parametrize("container", TARS)
+def test_the_index_and_one_instance_cost_one_read_each(container: Container) -> None:
+    content, encoder = build(container, [bytes(200_000) for _ in range(3)] + CONTENTS)
+    reader, objects = reader_of(container, content)
+
+    index = reader.index()
+    got = b"".join(reader.open(index.members[4]))
+
+    assert list(index.members) == list(encoder.members)
+    assert got == CONTENTS[1]
+    assert len(objects.requests) == 2
+    assert objects.requests[1] == (index.members[4].offset, index.members[4].length)
+
+
+@pytest.mark.parametrize("container", TARS)
+def test_walking_a_pack_gives_every_instance_with_one_request(container: Container) -> None:
+    content, _ = build(container, CONTENTS)
+    reader, objects = reader_of(container, content)
+    reader.index()
+
+    got = [b"".join(pieces) for _, pieces in reader.walk()]
+
+    assert got == CONTENTS
+    assert len(objects.requests) == 2
+
+
+def test_an_index_longer_than_the_first_read_is_found() -> None:
+    contents = [b"%d" % number for number in range(400)]
+    for container in TARS:
+        content, encoder = build(container, contents)
+        reader, _ = reader_of(container, content)
+
+        assert list(reader.index().members) == list(encoder.members)
+
+
+def test_a_pack_with_a_frame_too_long_for_a_seek_table_is_still_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pack_format, "_U32", 1000)
+    content, encoder = build(Container.TAR_ZST, CONTENTS)
+    reader, _ = reader_of(Container.TAR_ZST, content)
+
+    assert list(reader.index().members) == list(encoder.members)
+    assert content[-4:] != (0x8F92EAB1).to_bytes(4, "little")
+
+
+@pytest.mark.parametrize("container", TARS)
+def test_a_changed_byte_of_an_instance_is_an_integrity_error(container: Container) -> None:
+    content, encoder = build(container, CONTENTS)
+    member = encoder.members[1]
+    broken = bytearray(content)
+    broken[member.offset + member.length // 2] ^= 1
+    reader, _ = reader_of(container, bytes(broken))
+    index = reader.index()
+
+    with pytest.raises(IntegrityError):
+        b"".join(reader.open(index.members[1]))
+    with pytest.raises(IntegrityError):
+        list(reader.walk())
+
+
+@pytest.mark.parametrize("container", TARS)
+def test_a_pack_that_lost_its_end_is_no_pack(container: Container) -> None:
+    content, _ = build(container, CONTENTS)
+
+    for cut in (0, 1, 100, 600, len(content) // 2, len(content) - 1):
+        reader, _ = reader_of(container, content[:cut])
+        with pytest.raises(InvalidIndex):
+            reader.index()
+
+
+def test_a_pack_of_another_revision_is_refused() -> None:
+    content, _ = build(Container.TAR, CONTENTS)
+    other = PackId(study_uid=PACK.study_uid, revision=2)
+    key = pack_key(other, Container.TAR)
+
+    with pytest.raises(InvalidIndex):
+        PackReader(OneObject(key, content), other, Container.TAR, key).index()
+
+
+def test_a_member_beyond_eight_gigabytes_has_a_pax_header() -> None:
+    header = pack_format._header("instances/1.2.dcm", 9 << 30)
+
+    assert len(header) == 3 * 512
+    assert tarfile.TarInfo.frombuf(header[:512], "ascii", "strict").type == tarfile.XHDTYPE
+
+
+def test_names_obey_every_seeding_device() -> None:
+    pack = PackId(study_uid=Uid("2." + "1" * 62), revision=12)
+    folder = pack_key(pack, Container.P10, "archive")
+    keys = [
+        pack_key(pack, Container.TAR_ZST, "archive"),
+        instance_key(folder, Uid("3." + "1" * 62), Uid("4." + "1" * 62)),
+        index_key(pack, "archive"),
+    ]
+
+    for key in keys:
+        components = key.split("/")
+        assert len(key) <= 512
+        assert len(components) <= 8
+        assert all(0 < len(component) <= 128 and component[-1] not in ". " for component in components)
+        assert key == key.lower() and key.isascii()
+    assert keys[0].endswith(".r0012.tar.zst")
+    assert index_key_beside(pack, Container.TAR_ZST, keys[0]) == keys[2]
+    assert index_key_beside(pack, Container.P10, folder) == keys[2]
+
+
+@pytest.mark.parametrize("prefix", ["a/b", "../x", "A", "a b", ".a", "a.", "/a"])
+def test_a_prefix_that_some_device_would_change_is_refused(prefix: str) -> None:
+    with pytest.raises(ValueError):
+        pack_key(PACK, Container.TAR, prefix)
+
+
+def test_an_index_reads_back_as_it_was_written() -> None:
+    _, encoder = build(Container.TAR, CONTENTS)
+    index = Index(pack=PACK, container=Container.TAR, members=tuple(encoder.members))
+
+    assert parse_index(serialise_index(index), PACK) == index
+
+
+def test_an_index_with_other_bytes_of_an_instance_does_not_hold_it() -> None:
+    _, encoder = build(Container.TAR, CONTENTS)
+    index = Index(pack=PACK, container=Container.TAR, members=tuple(encoder.members))
+    first = index.members[0]
+    changed = replace(first, facts=replace(first.facts, sto1=bytes(32)))
+
+    assert index.holds(reversed(index.members))
+    assert not index.holds([changed, *index.members[1:]])
+    assert not index.holds(index.members[1:])
+
+
+def test_crc64_is_the_one_s3_and_azure_use() -> None:
+    assert crc64(b"123456789") == 0xAE8B14860A799888
+    assert combine(crc64(b"1234"), crc64(b"56789"), 5) == crc64(b"123456789")
+    assert from_header(to_header(5)) == 5
+    assert from_header("AAAA-2") is None
