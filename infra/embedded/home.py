@@ -12,15 +12,19 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.embedded.process import ServerError, replace_text
+from infra.embedded.process import ServerError, replace_text, working_in
 
 ACCOUNT = "nobody"
 SHARED = Path("/var/tmp")  # noqa: S108 - survives a reboot, and what is made below it is checked before it is trusted
+
+# Names, in a home, the folder it belongs to.
+ORIGIN = "origin"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +76,10 @@ def settle(folder: Path) -> Home:
     home = Home(path=link.readlink(), account=account)
     if home.path.parent != shared:
         raise ServerError(f"{link} leads outside {shared}")
+    _sweep(shared)
     home.path.mkdir(mode=0o711, exist_ok=True)
     home.path.chmod(0o711)
+    replace_text(home.path / ORIGIN, str(folder.resolve()))
     return home
 
 
@@ -83,6 +89,22 @@ def clear(folder: Path) -> None:
     with suppress(OSError):
         shutil.rmtree(link.readlink())
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(shared: Path) -> None:
+    """Homes whose folder somebody deleted are gone, and with them a server that nobody can name any more."""
+    for origin in shared.glob(f"home-*/{ORIGIN}"):
+        try:
+            link = Path(origin.read_text(encoding="utf-8")) / "home"
+            abandoned = not link.is_symlink() or link.readlink() != origin.parent
+        except FileNotFoundError:
+            # Another sweep was faster.
+            continue
+        if abandoned:
+            for inner in origin.parent.iterdir():
+                for identity in working_in(inner):
+                    identity.send(signal.SIGKILL)
+            shutil.rmtree(origin.parent, ignore_errors=True)
 
 
 def wheel(distribution: str) -> importlib.metadata.Distribution:

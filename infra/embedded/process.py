@@ -39,14 +39,16 @@ class Identity:
 
     @classmethod
     def of(cls, pid: int) -> "Identity | None":
-        """The living process of that number, or None; a zombie is dead."""
+        """The living process of that number, or None; a zombie is dead once its last thread is."""
         try:
             stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         except (FileNotFoundError, ProcessLookupError):
             return None
         # The second field is the program's name in parentheses and may itself hold spaces and parentheses.
         fields = stat[stat.rindex(")") + 2 :].split()
-        return None if fields[0] in "ZX" else cls(pid=pid, born=int(fields[19]))
+        state, threads, born = fields[0], int(fields[17]), int(fields[19])
+        # The first thread may be a zombie while others still hold the process's sockets open.
+        return None if state in "ZX" and threads <= 1 else cls(pid=pid, born=born)
 
     @classmethod
     def read(cls, file: Path) -> "Identity | None":

@@ -123,7 +123,7 @@ class EmbeddedS3:
     def remove(self) -> None:
         """The server has ended and nothing of it is left, objects included."""
         if self.folder.exists():
-            self.stop()
+            self.kill()
             homes.clear(self.folder)
 
     def __enter__(self) -> Self:
@@ -151,8 +151,9 @@ class EmbeddedS3:
             "ip": LOOPBACK,
             "ip.bind": LOOPBACK,
             "s3.config": place.entrust("s3.json", json.dumps({"identities": [identity]})),
-            "s3.localSocket": place.path / "scratch" / "s3.sock",
-            "filer.localSocket": place.path / "scratch" / "filer.sock",
+            # Relative to the scratch folder it runs in: a socket's path may have 107 bytes, and folders are deep.
+            "s3.localSocket": "s3.sock",
+            "filer.localSocket": "filer.sock",
             "s3.port.iceberg": 0,
             "s3.port.lance": 0,
             "webdav": "false",
