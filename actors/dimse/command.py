@@ -19,6 +19,8 @@ _UL_ELEMENT = Struct("<HHII")
 _US_ELEMENT = Struct("<HHIH")
 
 NO_DATASET = 0x0101
+HAS_DATASET = 0x0001
+"""Any value but `NO_DATASET` says so (PS3.7 section E.1)."""
 RESPONSE = 0x8000
 
 

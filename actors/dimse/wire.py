@@ -4,6 +4,7 @@ Received bytes lie in one reused buffer; a PDU is handed out as a view of it and
 """
 
 import contextlib
+import select
 import socket
 import sys
 import time
@@ -129,21 +130,20 @@ class Wire:
 
     def _receive(self, into: memoryview, deadline: float) -> int:
         while True:
+            if self._quick_ack:
+                # PACS built on dcmtk leave Nagle on and send an instance in small pieces: each waits 40 ms for an
+                # acknowledgement the kernel delays. The kernel forgets the option, so it is set before every wait;
+                # not after a receive, where our response would carry the acknowledgement anyway.
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             try:
-                count = self._socket.recv_into(into)
+                return self._socket.recv_into(into)
             except TimeoutError:
                 if self._stopped():
                     raise PeerGone from None
                 if time.monotonic() >= deadline:
                     raise ProtocolViolation(Violation.SILENT) from None
-                continue
             except OSError as error:
                 raise PeerGone from error
-            if self._quick_ack:
-                # PACS built on dcmtk leave Nagle on and send an instance in small pieces: each waits 40 ms for an
-                # acknowledgement the kernel delays. The kernel clears the option by itself, so it is set every time.
-                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-            return count
 
     def send(self, data: bytes | bytearray | memoryview, patience: float) -> None:
         """`data` is with the kernel, in one system call where it fits.
@@ -166,6 +166,13 @@ class Wire:
                 raise PeerGone from error
             view = view[sent:]
             deadline = time.monotonic() + patience if view else deadline
+
+    @property
+    def silent(self) -> bool:
+        """Nothing waits to be read, the end of the stream included."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return self._start == self._end and not poll.poll(0)
 
     def shut(self) -> None:
         """The connection is cut; a thread that waits in it finds its end."""

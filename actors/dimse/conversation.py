@@ -1,0 +1,244 @@
+"""One association as requestor, one operation at a time: open, ask, hear, release.
+
+Answers are matched by message id, so a late one can never be taken for the next question's: after any anomaly the
+association is aborted and a new one opened, which costs milliseconds.
+"""
+
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from actors.dimse import pdata
+from actors.dimse.command import HAS_DATASET, NO_DATASET, RESPONSE, Command, Tag, Verb, encode_command, parse_command
+from actors.dimse.items import AssociateRequest, Proposal, accepted, decode_accept, decode_rejection, encode_request
+from actors.dimse.limits import COMMAND_CAP, MAX_PDU
+from actors.dimse.violation import PeerGone, ProtocolViolation, Violation
+from actors.dimse.wire import RELEASE_RP, RELEASE_RQ, Pdu, Wire, abort, never
+from actors.source import SourceUnreachable
+
+OPENING = timedelta(seconds=30)
+"""For TCP, TLS and the answer to A-ASSOCIATE-RQ, each."""
+LEAVING = timedelta(seconds=2)
+"""For the answer to A-RELEASE-RQ and for reading our A-ABORT."""
+IDENTIFIER_CAP = 8 << 20
+"""Bytes of one answer's dataset: 65,535 failed UIDs of 64 characters, the most a C-MOVE can name, are 4 MiB."""
+LEAST_PDU = 4 << 10
+"""Smallest maximum a peer may set that we follow; smaller ones would make every PDU mostly header."""
+
+_REJECTED_FOR_NOW = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Where a peer listens and who is who."""
+
+    host: str
+    port: int
+    called_ae: str
+    calling_ae: str
+    tls: ssl.SSLContext | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """An accepted presentation context."""
+
+    id: int
+    abstract_syntax: str
+    transfer_syntax: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """One response: its command set, and the dataset as received."""
+
+    command: Command
+    status: int
+    dataset: bytes
+
+
+class Conversation:
+    """An open association. Not thread-safe."""
+
+    def __init__(self, endpoint: Endpoint, offers: Sequence[tuple[str, Sequence[str]]]) -> None:
+        """The association is open. `offers`: abstract syntax and transfer syntaxes, one context each, at most 128.
+
+        Raises
+        ------
+        SourceUnreachable
+            No connection, no answer, a rejection, or none of the contexts accepted.
+        """
+        self._stop: Callable[[], bool] = never
+        self._message_id = 0
+        self._wire = Wire(_connect(endpoint), lambda: self._stop())
+        try:
+            self._contexts = self._negotiate(endpoint, offers)
+        except (PeerGone, ProtocolViolation) as error:
+            self.abort()
+            raise SourceUnreachable(f"{endpoint.host}:{endpoint.port} gave no answer to the association") from error
+        except SourceUnreachable:
+            self.abort()
+            raise
+        self.touched = time.monotonic()
+        """When the last operation ended, in monotonic seconds."""
+
+    def _negotiate(self, endpoint: Endpoint, offers: Sequence[tuple[str, Sequence[str]]]) -> Mapping[int, Context]:
+        proposals = tuple(
+            Proposal(context=2 * n + 1, abstract_syntax=abstract, transfer_syntaxes=tuple(syntaxes))
+            for n, (abstract, syntaxes) in enumerate(offers)
+        )
+        request = AssociateRequest(
+            called_ae=endpoint.called_ae, calling_ae=endpoint.calling_ae, proposals=proposals, max_pdu=MAX_PDU
+        )
+        patience = OPENING.total_seconds()
+        self._wire.send(encode_request(request), patience)
+        kind, body = self._wire.read_pdu(time.monotonic() + patience, patience)
+        place = f"{endpoint.called_ae} at {endpoint.host}:{endpoint.port}"
+        if kind is Pdu.ASSOCIATE_RJ:
+            no = decode_rejection(body)
+            lasting = "for now" if no.result == _REJECTED_FOR_NOW else "for good"
+            raise SourceUnreachable(
+                f"{place} rejected the association {lasting} (source {no.source}, reason {no.reason})", refused=True
+            )
+        if kind is not Pdu.ASSOCIATE_AC:
+            raise ProtocolViolation(Violation.UNEXPECTED_PDU)
+        answer = decode_accept(body)
+        most = answer.max_pdu or MAX_PDU
+        self._peer_max_pdu = min(MAX_PDU, max(LEAST_PDU, most))
+        asked = {proposal.context: proposal.abstract_syntax for proposal in proposals}
+        contexts = {
+            id: Context(id=id, abstract_syntax=asked[id], transfer_syntax=syntax)
+            for id, syntax in accepted(answer.answers).items()
+            if id in asked
+        }
+        if not contexts:
+            raise SourceUnreachable(f"{place} accepted none of the services asked for", refused=True)
+        return contexts
+
+    @property
+    def usable(self) -> bool:
+        """Nothing came since the last operation: bytes here mean the peer closed, aborted, or lost count."""
+        return self._wire.silent
+
+    def context(self, abstract_syntax: str, transfer_syntax: str | None = None) -> Context | None:
+        """The accepted context of a service, None where there is none."""
+        for context in self._contexts.values():
+            if context.abstract_syntax == abstract_syntax and transfer_syntax in (None, context.transfer_syntax):
+                return context
+        return None
+
+    def ask(
+        self,
+        context: Context,
+        verb: Verb,
+        values: Mapping[int, int | bytes],
+        dataset: Iterable[bytes | memoryview] | None,
+        patience: timedelta,
+        stop: Callable[[], bool] = never,
+    ) -> Iterator[Response]:
+        """Sends a request and yields its responses, the last one included; the caller takes them all.
+
+        `patience` bounds the wait for each response. A caller that leaves the iterator early, or that gets one of the
+        errors below, must `abort`.
+
+        Raises
+        ------
+        PeerGone
+            The connection ended, or `stop` said so.
+        ProtocolViolation
+            SILENT after `patience`, MESSAGE_ID for an answer to another question, and the rest.
+        """
+        self._stop = stop
+        self._message_id = self._message_id % 0xFFFF + 1
+        seconds = patience.total_seconds()
+        every = {**values, Tag.MESSAGE_ID: self._message_id, Tag.AFFECTED_SOP_CLASS: context.abstract_syntax.encode()}
+        command = encode_command(verb, every, dataset_type=NO_DATASET if dataset is None else HAS_DATASET)
+        for pdu in pdata.encode_message(context.id, command, dataset, self._peer_max_pdu):
+            self._wire.send(pdu, seconds)
+        while True:
+            if stop():
+                raise PeerGone
+            response = self._hear(context, seconds)
+            if response.command.field != verb | RESPONSE:
+                raise ProtocolViolation(Violation.UNEXPECTED_PDU)
+            if response.command.number(Tag.RESPONDED_TO) != self._message_id:
+                raise ProtocolViolation(Violation.MESSAGE_ID)
+            if response.status & 0xFF00 == 0xFF00:
+                yield response
+                continue
+            self._stop = never
+            self.touched = time.monotonic()
+            yield response
+            return
+
+    def _hear(self, context: Context, seconds: float) -> Response:
+        octets, command = bytearray(), None
+        cap = COMMAND_CAP
+        deadline = time.monotonic() + seconds
+        while True:
+            kind, body = self._wire.read_pdu(deadline, seconds)
+            if kind is Pdu.ABORT:
+                raise PeerGone
+            if kind is Pdu.RELEASE_RQ:
+                self._wire.send(RELEASE_RP, LEAVING.total_seconds())
+                raise PeerGone
+            if kind is not Pdu.P_DATA:
+                raise ProtocolViolation(Violation.UNEXPECTED_PDU)
+            for id, control, data in pdata.fragments(body):
+                if id != context.id:
+                    raise ProtocolViolation(Violation.CONTEXT)
+                if bool(control & pdata.COMMAND) != (command is None):
+                    raise ProtocolViolation(Violation.SEQUENCE)
+                if len(octets) + len(data) > cap:
+                    raise ProtocolViolation(Violation.DATASET_TOO_LONG)
+                octets += data
+                if not control & pdata.LAST:
+                    continue
+                if command is not None:
+                    return _response(command, bytes(octets))
+                command = parse_command(octets)
+                if not command.has_dataset:
+                    return _response(command, b"")
+                octets, cap = bytearray(), IDENTIFIER_CAP
+
+    def release(self) -> None:
+        """The association is released, or aborted if the peer does not answer."""
+        try:
+            seconds = LEAVING.total_seconds()
+            self._wire.send(RELEASE_RQ, seconds)
+            kind, _ = self._wire.read_pdu(time.monotonic() + seconds, seconds)
+        except (PeerGone, ProtocolViolation):
+            self.abort()
+            return
+        if kind is Pdu.RELEASE_RP:
+            self._wire.close()
+        else:
+            self.abort()
+
+    def abort(self) -> None:
+        """The association is aborted and closed."""
+        self._wire.leave(abort(None), LEAVING)
+
+
+def _connect(endpoint: Endpoint) -> socket.socket:
+    seconds = OPENING.total_seconds()
+    connection = None
+    try:
+        connection = socket.create_connection((endpoint.host, endpoint.port), timeout=seconds)
+        if endpoint.tls is None:
+            return connection
+        return endpoint.tls.wrap_socket(connection, server_hostname=endpoint.host)
+    except OSError as error:
+        if connection is not None:
+            connection.close()
+        raise SourceUnreachable(f"no connection to {endpoint.host}:{endpoint.port} ({type(error).__name__})") from error
+
+
+def _response(command: Command, dataset: bytes) -> Response:
+    status = command.number(Tag.STATUS)
+    if status is None:
+        raise ProtocolViolation(Violation.COMMAND)
+    return Response(command=command, status=status, dataset=dataset)

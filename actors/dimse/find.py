@@ -1,0 +1,98 @@
+"""C-FIND in the Study Root model (PS3.4 section C.6.2): one query, drained to its final status."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from actors.dimse.command import Tag, Verb
+from actors.dimse.conversation import Context, Conversation
+from actors.dimse.identifier import Identifier, encode_identifier
+from actors.dimse.violation import PeerGone, ProtocolViolation
+from actors.source import FindEnd, StudyFound
+from imaging.errors import MalformedDataset
+from imaging.uid import Uid
+
+STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+
+STUDY_KEYS = (
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDescription",
+    "ModalitiesInStudy",
+    "NumberOfStudyRelatedSeries",
+    "NumberOfStudyRelatedInstances",
+)
+"""Asked back of every study. More keys make some archives slower, and none of the others is used."""
+
+_MEDIUM = 0
+_ENDS = {0x0000: FindEnd.SUCCESS, 0xFE00: FindEnd.CANCELLED, 0xA700: FindEnd.REFUSED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What one C-FIND brought: identifiers as received, and how it ended."""
+
+    raw: tuple[bytes, ...]
+    transfer_syntax: str
+    end: FindEnd
+    status: int | None
+
+
+def ask(
+    conversation: Conversation, context: Context, level: str, keys: Mapping[str, str], patience: timedelta
+) -> Answers:
+    """Every answer to one query. After LOST the conversation must be aborted."""
+    identifier = encode_identifier({"QueryRetrieveLevel": level, **keys}, context.transfer_syntax)
+    raw: list[bytes] = []
+    status: int | None = None
+    try:
+        for response in conversation.ask(context, Verb.C_FIND, {Tag.PRIORITY: _MEDIUM}, [identifier], patience):
+            if response.status & 0xFF00 == 0xFF00:
+                raw.append(response.dataset)
+            else:
+                status = response.status
+    except (PeerGone, ProtocolViolation):
+        status = None
+    return Answers(raw=tuple(raw), transfer_syntax=context.transfer_syntax, end=find_end(status), status=status)
+
+
+def find_end(status: int | None) -> FindEnd:
+    """What a final status means (PS3.4 table C.4-1); None: there was none."""
+    return FindEnd.LOST if status is None else _ENDS.get(status, FindEnd.FAILED)
+
+
+def decode(answers: Answers, charset: str) -> list[Identifier | None]:
+    """The answers one by one; None for those that are no dataset."""
+    decoded: list[Identifier | None] = []
+    for raw in answers.raw:
+        try:
+            decoded.append(Identifier(raw, answers.transfer_syntax, charset))
+        except MalformedDataset:
+            decoded.append(None)
+    return decoded
+
+
+def study_found(study_uid: Uid, answer: Identifier) -> StudyFound:
+    """One study as the archive describes it; what it left out stays None."""
+    return StudyFound(
+        study_uid=study_uid,
+        patient_id=answer.text("PatientID"),
+        issuer=answer.text("IssuerOfPatientID"),
+        patient_name=answer.text("PatientName"),
+        birth_date=answer.text("PatientBirthDate"),
+        sex=answer.text("PatientSex"),
+        accession=answer.text("AccessionNumber"),
+        study_date=answer.text("StudyDate"),
+        study_time=answer.text("StudyTime"),
+        modalities=answer.texts("ModalitiesInStudy"),
+        description=answer.text("StudyDescription"),
+        series_count=answer.count("NumberOfStudyRelatedSeries"),
+        instance_count=answer.count("NumberOfStudyRelatedInstances"),
+    )

@@ -1,0 +1,83 @@
+"""C-MOVE in the Study Root model (PS3.4 section C.4.2): ask, and report what the archive says about it."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from actors.dimse.command import Tag, Verb
+from actors.dimse.conversation import Context, Conversation, Response
+from actors.dimse.identifier import Identifier, encode_identifier
+from actors.dimse.violation import PeerGone, ProtocolViolation
+from actors.source import MoveEnd, MoveOutcome, MoveTarget
+from imaging.errors import MalformedDataset
+
+STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
+
+_MEDIUM = 0
+_ENDS = {
+    0x0000: MoveEnd.SUCCESS,
+    0xB000: MoveEnd.PARTIAL,
+    0xA701: MoveEnd.BUSY,
+    0xA702: MoveEnd.BUSY,
+    0xA801: MoveEnd.UNKNOWN_DESTINATION,
+}
+
+
+def move_keys(target: MoveTarget) -> dict[str, str]:
+    """The identifier of a retrieve: level and unique keys only, as the baseline model wants it (PS3.4 C.4.2.2.1)."""
+    keys = {"StudyInstanceUID": str(target.study_uid)}
+    if target.series_uid is not None:
+        keys["SeriesInstanceUID"] = str(target.series_uid)
+    if not target.sop_uids:
+        return {"QueryRetrieveLevel": "STUDY" if target.series_uid is None else "SERIES", **keys}
+    return {"QueryRetrieveLevel": "IMAGE", **keys, "SOPInstanceUID": "\\".join(target.sop_uids)}
+
+
+def retrieve(
+    conversation: Conversation,
+    context: Context,
+    target: MoveTarget,
+    receiver: str,
+    patience: timedelta,
+    stop: Callable[[], bool],
+) -> MoveOutcome:
+    """The final answer to one C-MOVE. After LOST the conversation must be aborted: late answers may follow.
+
+    Cancelling is not tried: archives ignore it, and an abort ends the operation as well as anything can.
+    """
+    values: dict[int, int | bytes] = {Tag.PRIORITY: _MEDIUM, Tag.MOVE_DESTINATION: receiver.encode("ascii")}
+    identifier = encode_identifier(move_keys(target), context.transfer_syntax)
+    last: Response | None = None
+    try:
+        for response in conversation.ask(context, Verb.C_MOVE, values, [identifier], patience, stop):
+            last = response
+    except (PeerGone, ProtocolViolation):
+        return _outcome(MoveEnd.LOST, None, last)
+    if last is None:
+        return MoveOutcome(end=MoveEnd.LOST)
+    end = _ENDS.get(last.status, MoveEnd.FAILED)
+    if end is MoveEnd.SUCCESS and last.command.number(Tag.FAILED):
+        end = MoveEnd.PARTIAL
+    return _outcome(end, context.transfer_syntax, last)
+
+
+def _outcome(end: MoveEnd, transfer_syntax: str | None, last: Response | None) -> MoveOutcome:
+    if last is None:
+        return MoveOutcome(end=end)
+    command = last.command
+    return MoveOutcome(
+        end=end,
+        status=None if end is MoveEnd.LOST else last.status,
+        completed=command.number(Tag.COMPLETED),
+        failed=command.number(Tag.FAILED),
+        warning=command.number(Tag.WARNING),
+        failed_sop_uids=_failed_uids(last.dataset, transfer_syntax) if transfer_syntax else (),
+    )
+
+
+def _failed_uids(dataset: bytes, transfer_syntax: str) -> tuple[str, ...]:
+    if not dataset:
+        return ()
+    try:
+        return tuple(Identifier(dataset, transfer_syntax, "").uids("FailedSOPInstanceUIDList"))
+    except MalformedDataset:
+        return ()  # a hint that cannot be read is no hint

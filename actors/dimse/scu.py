@@ -1,0 +1,145 @@
+"""A PACS as a `Source`: C-FIND, C-MOVE and C-ECHO over one association that is kept while it is healthy."""
+
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+
+from actors.dimse import find, move
+from actors.dimse.command import Verb
+from actors.dimse.conversation import Context, Conversation, Endpoint
+from actors.dimse.negotiation import EXPLICIT_LE, IMPLICIT_LE, VERIFICATION
+from actors.dimse.violation import PeerGone, ProtocolViolation
+from actors.options import DimseSource as DimseOptions
+from actors.source import (
+    FindAnswer,
+    FindEnd,
+    InstanceList,
+    InstanceRef,
+    MoveEnd,
+    MoveOutcome,
+    MoveTarget,
+    SourceUnreachable,
+    StudyFound,
+    StudyWindow,
+    distinct,
+)
+from imaging.uid import Uid
+
+FRESH = 60.0
+"""Seconds after which an idle association is not trusted any more: firewalls drop its state without a word, and the
+next question would wait for its whole time-out. A new association takes milliseconds."""
+ECHO_PATIENCE = timedelta(seconds=30)
+"""For the answer to C-ECHO, which needs no database."""
+
+_SYNTAXES = (EXPLICIT_LE, IMPLICIT_LE)
+_OFFERS = ((find.STUDY_ROOT_FIND, _SYNTAXES), (move.STUDY_ROOT_MOVE, _SYNTAXES), (VERIFICATION, (IMPLICIT_LE,)))
+
+
+class DimseSource:
+    """One conversation with a PACS; see `actors.source.Source`. Every method may raise `SourceUnreachable`."""
+
+    def __init__(self, options: DimseOptions, tls: ssl.SSLContext | None = None) -> None:
+        self._options = options
+        self._endpoint = Endpoint(
+            host=options.host,
+            port=options.port,
+            called_ae=options.ae_title,
+            calling_ae=options.calling_ae_title,
+            tls=tls,
+        )
+        self._conversation: Conversation | None = None
+
+    def echo(self) -> None:
+        conversation, context = self._open(VERIFICATION)
+        try:
+            for _ in conversation.ask(context, Verb.C_ECHO, {}, None, ECHO_PATIENCE):
+                pass
+        except (PeerGone, ProtocolViolation) as error:
+            self._drop()
+            raise SourceUnreachable(f"{self._options.ae_title} did not answer C-ECHO") from error
+
+    def find_studies(self, window: StudyWindow) -> FindAnswer:
+        keys = dict.fromkeys(find.STUDY_KEYS, "") | window.keys()
+        answers = self._ask("STUDY", keys)
+        studies: list[StudyFound] = []
+        undecodable = 0
+        for answer in find.decode(answers, self._options.profile.charset):
+            study_uid = None if answer is None else answer.uid("StudyInstanceUID")
+            if answer is None or study_uid is None:
+                undecodable += 1
+            else:
+                studies.append(find.study_found(study_uid, answer))
+        return FindAnswer(
+            window=window,
+            studies=tuple(studies),
+            end=answers.end,
+            status=answers.status,
+            undecodable=undecodable,
+            raw=answers.raw,
+            transfer_syntax=answers.transfer_syntax,
+        )
+
+    def list_instances(self, study_uid: Uid) -> InstanceList:
+        """Series by series: the baseline model wants every upper unique key in a query (PS3.4 C.4.1.3.1.1), and
+        archives that would take less answer it wrongly as often as not."""
+        study = {"StudyInstanceUID": str(study_uid)}
+        series, complete, undecodable = self._uids("SERIES", study, "SeriesInstanceUID")
+        refs: list[InstanceRef] = []
+        for series_uid in dict.fromkeys(uid for uid, _ in series):
+            keys = {**study, "SeriesInstanceUID": str(series_uid)}
+            images, whole, broken = self._uids("IMAGE", keys, "SOPInstanceUID")
+            refs += (InstanceRef(series_uid=series_uid, sop_uid=uid, sop_class=sop) for uid, sop in images)
+            complete &= whole
+            undecodable += broken
+        instances, repeated = distinct(refs)
+        return InstanceList(instances=instances, complete=complete, repeated=repeated, undecodable=undecodable)
+
+    def retrieve(self, target: MoveTarget, receiver: str, stop: Callable[[], bool]) -> MoveOutcome:
+        conversation, context = self._open(move.STUDY_ROOT_MOVE)
+        outcome = move.retrieve(conversation, context, target, receiver, self._options.move_timeout, stop)
+        if outcome.end is MoveEnd.LOST:
+            self._drop()
+        return outcome
+
+    def close(self) -> None:
+        if self._conversation is not None:
+            self._conversation.release()
+            self._conversation = None
+
+    def _uids(self, level: str, keys: Mapping[str, str], wanted: str) -> tuple[list[tuple[Uid, str | None]], bool, int]:
+        back = {wanted: ""} if level == "SERIES" else {wanted: "", "SOPClassUID": ""}
+        answers = self._ask(level, {**back, **keys})
+        found: list[tuple[Uid, str | None]] = []
+        undecodable = 0
+        for answer in find.decode(answers, self._options.profile.charset):
+            uid = None if answer is None else answer.uid(wanted)
+            if answer is None or uid is None:
+                undecodable += 1
+            else:
+                found.append((uid, answer.text("SOPClassUID") or None))
+        return found, answers.end is FindEnd.SUCCESS, undecodable
+
+    def _ask(self, level: str, keys: Mapping[str, str]) -> find.Answers:
+        conversation, context = self._open(find.STUDY_ROOT_FIND)
+        answers = find.ask(conversation, context, level, keys, self._options.find_timeout)
+        if answers.end is FindEnd.LOST:
+            self._drop()
+        return answers
+
+    def _open(self, service: str) -> tuple[Conversation, Context]:
+        kept = self._conversation
+        if kept is not None and (time.monotonic() - kept.touched > FRESH or not kept.usable):
+            self._drop()
+            kept = None
+        if kept is None:
+            kept = self._conversation = Conversation(self._endpoint, _OFFERS)
+        context = kept.context(service)
+        if context is None:
+            raise SourceUnreachable(f"{self._options.ae_title} does not offer {service}", refused=True)
+        return kept, context
+
+    def _drop(self) -> None:
+        if self._conversation is not None:
+            self._conversation.abort()
+            self._conversation = None
