@@ -1,0 +1,47 @@
+# `make test` proves the tree; `make demo` migrates an archive on this machine. Everything else is listed by `make help`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+ROUNDS ?= 10
+
+.DEFAULT_GOAL := help
+.PHONY: help venv test lint demo chaos ledger-scale soak clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+venv: $(STAMP) ## make .venv with the pinned dependencies
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Limosa needs Python 3.11 or later")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]'
+	touch $@
+
+lint: $(STAMP) ## style, types and the house's import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports --no-logo
+
+test: lint ## everything that has to hold before a commit
+	$(BIN)/pytest
+
+demo: $(STAMP) ## a whole migration on this machine, ending in a proof
+	$(BIN)/limosa demo
+
+chaos: $(STAMP) ## kill movers, Postgres and S3 while studies move; ROUNDS=10
+	LIMOSA_CHAOS_ROUNDS=$(ROUNDS) $(BIN)/pytest tests/chaos --timeout=0
+
+ledger-scale: $(STAMP) ## fill a ledger to millions of studies and time its hot statements
+	$(BIN)/limosa bench ledger-scale
+
+soak: $(STAMP) ## move studies for hours and watch memory, files and connections
+	$(BIN)/limosa bench soak
+
+clean: ## remove what was built and what the demo left
+	if test -d limosa-demo && test -x $(BIN)/python; then $(BIN)/python -m infra.embedded limosa-demo; fi
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
