@@ -1,0 +1,310 @@
+"""Leases on deliveries: how work is handed out, kept, given back and recovered."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+
+from psycopg.rows import DictRow, class_row, dict_row
+
+from imaging.uid import Uid
+from storage.errors import LostClaim
+from storage.ledger.pool import Connection, Pool
+from storage.ledger.receipts import receipt_of
+from storage.ledger.records import Claim, FeedClaim, LeaseKind, PullClaim, ValidateClaim
+
+DUE_BATCH = 100
+"""Waiting rows put back into the queue by one claim: more than one claim can use, few enough to stay cheap."""
+
+RECOVER_BATCH = 1_000
+REASON_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkLeft:
+    """Whether anything remains that a worker could still do."""
+
+    claimable: bool
+    leased: bool
+    waiting: bool
+    """Rows that rest before their next attempt."""
+
+    @property
+    def any(self) -> bool:
+        return self.claimable or self.leased or self.waiting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveClaim:
+    """Who holds what, until when."""
+
+    delivery_id: int
+    study_uid: Uid
+    revision: int
+    destination: str
+    kind: LeaseKind
+    worker: str
+    lease_until: datetime
+    attempts: int
+
+
+class Claims:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def pull(
+        self, worker: str, *, source_id: int, lease: timedelta, only: Sequence[int] | None = None
+    ) -> PullClaim | None:
+        """The most urgent study of the source is this worker's for `lease`; None when there is none to have.
+
+        None also while the job is paused, the inline destination is not open, or as many studies of the source
+        are held as its throttle allows. `only` restricts to these study keys.
+        """
+        with self._pool.transaction("claim pull") as conn:
+            # The source's row makes claimers of one source take turns: otherwise two of them would both see
+            # one place left and both take it.
+            row = conn.execute(
+                "select allowed, (select paused from control),"
+                " exists (select from destination where inline and state = 'open')"
+                " from source where source_id = %s for no key update",
+                (source_id,),
+            ).fetchone()
+            if row is None:
+                raise LookupError(f"no source {source_id}")
+            allowed, paused, is_open = row
+            if paused or not is_open:
+                return None
+            conn.execute(_DUE, {"limit": DUE_BATCH})
+            cursor = conn.cursor(row_factory=class_row(PullClaim))
+            values = {"worker": worker, "source": source_id, "lease": lease, "allowed": int(allowed)}
+            if only is None:
+                return cursor.execute(_PULL, values).fetchone()
+            return cursor.execute(_PULL_ONLY, values | {"only": list(only)}).fetchone()
+
+    def next_studies(self, source_id: int, limit: int) -> tuple[int, ...]:
+        """The keys of the studies that would be claimed next: what `--limit` passes to `pull` as `only`."""
+        with self._pool.transaction("next studies") as conn:
+            rows = conn.execute(
+                "select study_key from delivery where source_id = %s and state = 'pending' and pulled"
+                " and lease_owner is null and not_before is null order by priority, delivery_id limit %s",
+                (source_id, limit),
+            )
+            return tuple(row[0] for row in rows)
+
+    def feed(self, worker: str, *, destination_ids: Sequence[int], lease: timedelta) -> FeedClaim | None:
+        """The most urgent study to be fed to one of the destinations, tried in the order given."""
+        with self._pool.transaction("claim feed") as conn:
+            for destination_id in _open_for_work(conn, destination_ids):
+                values = {"worker": worker, "destination": destination_id, "lease": lease}
+                row = conn.cursor(row_factory=dict_row).execute(_FEED, values).fetchone()
+                if row is not None:
+                    return FeedClaim(**_claim_part(FeedClaim, row), receipt=receipt_of(row))
+        return None
+
+    def validate(self, worker: str, *, destination_ids: Sequence[int], lease: timedelta) -> ValidateClaim | None:
+        """The most urgent delivery to be read back at one of the destinations, tried in the order given."""
+        with self._pool.transaction("claim validation") as conn:
+            for destination_id in _ready_to_read(conn, destination_ids):
+                values = {"worker": worker, "destination": destination_id, "lease": lease}
+                row = conn.cursor(row_factory=dict_row).execute(_VALIDATE, values).fetchone()
+                if row is not None:
+                    return ValidateClaim(**_claim_part(ValidateClaim, row), receipt=receipt_of(row))
+        return None
+
+    def renew(self, worker: str, claims: Sequence[Claim], *, lease: timedelta) -> tuple[Claim, ...]:
+        """The claims last for another `lease` from now; those that were lost are returned."""
+        with self._pool.transaction("renew claims") as conn:
+            rows = conn.execute(
+                "update delivery d set lease_until = limosa_now() + %s"
+                " from unnest(%s::bigint[], %s::integer[]) as held (delivery_id, epoch)"
+                " where d.delivery_id = held.delivery_id and d.lease_epoch = held.epoch and d.lease_owner = %s"
+                " returning d.delivery_id",
+                (lease, [claim.delivery_id for claim in claims], [claim.epoch for claim in claims], worker),
+            )
+            kept = {row[0] for row in rows}
+        return tuple(claim for claim in claims if claim.delivery_id not in kept)
+
+    def retry_later(self, claim: Claim, *, delay: timedelta, reason: str) -> None:
+        """The delivery rests for `delay` and is claimable again; the attempt counts. Raises `LostClaim`.
+
+        `reason` is kept for people (200 characters) and must hold nothing from a dataset.
+        """
+        self._release(claim, delay, reason, attempts_back=0)
+
+    def give_back(self, claim: Claim, *, delay: timedelta = timedelta(0), reason: str) -> None:
+        """As `retry_later`, but the attempt does not count: nothing was wrong with the study. Raises `LostClaim`."""
+        self._release(claim, delay, reason, attempts_back=1)
+
+    def _release(self, claim: Claim, delay: timedelta, reason: str, *, attempts_back: int) -> None:
+        with self._pool.transaction("release claim") as conn:
+            released = conn.execute(
+                "update delivery set lease_owner = null, lease_until = null, lease_kind = null, reason = %(reason)s,"
+                " not_before = case when %(delay)s > interval '0' then limosa_now() + %(delay)s end,"
+                " attempts = attempts - %(back)s"
+                " where delivery_id = %(id)s and lease_epoch = %(epoch)s and lease_owner = %(worker)s",
+                {
+                    "reason": reason[:REASON_LENGTH],
+                    "delay": delay,
+                    "back": attempts_back,
+                    "id": claim.delivery_id,
+                    "epoch": claim.epoch,
+                    "worker": claim.worker,
+                },
+            ).rowcount
+        if released != 1:
+            raise lost(claim, "release")
+
+    def recover(self) -> int:
+        """Expired leases are back in the pool; how many. Any process may call this at any time."""
+        with self._pool.transaction("recover leases") as conn:
+            return conn.execute(_RECOVER, {"limit": RECOVER_BATCH}).rowcount
+
+    def recover_worker(self, worker: str) -> int:
+        """All leases of a worker that was started anew are back in the pool; how many."""
+        with self._pool.transaction("recover worker") as conn:
+            return conn.execute(
+                "update delivery set lease_owner = null, lease_until = null, lease_kind = null,"
+                " reason = 'worker restarted' where lease_owner = %s",
+                (worker,),
+            ).rowcount
+
+    def live(self) -> tuple[LiveClaim, ...]:
+        """Every lease that has not ended, longest running first."""
+        with self._pool.transaction("list claims") as conn:
+            rows = conn.cursor(row_factory=class_row(LiveClaim)).execute(
+                "select d.delivery_id, s.study_uid, d.revision, x.name as destination, d.lease_kind as kind,"
+                " d.lease_owner as worker, d.lease_until, d.attempts"
+                " from delivery d join study s using (study_key) join destination x using (destination_id)"
+                " where d.lease_owner is not null order by d.lease_until"
+            )
+            return tuple(rows)
+
+    def work_left(self) -> WorkLeft:
+        """Whether anything is claimable (at an open destination), held or resting."""
+        with self._pool.transaction("work left") as conn:
+            row = conn.cursor(row_factory=class_row(WorkLeft)).execute(_WORK_LEFT).fetchone()
+        assert row is not None  # a select without a table
+        return row
+
+
+def lost(claim: Claim, operation: str) -> LostClaim:
+    """The error for a statement that matched nothing: the row has another epoch, owner or state by now."""
+    return LostClaim(
+        "another worker or decision has it now", operation=operation, place=f"delivery {claim.delivery_id}"
+    )
+
+
+def _claim_part(kind: type[Claim], row: DictRow) -> DictRow:
+    return {field.name: row[field.name] for field in fields(kind) if field.name != "receipt"}
+
+
+def _open_for_work(conn: Connection, destination_ids: Sequence[int]) -> list[int]:
+    """The destinations that may be written to now, in the order given; overdue rows are back in the queue."""
+    conn.execute(_DUE, {"limit": DUE_BATCH})
+    rows = conn.execute(
+        "select destination_id from destination where destination_id = any(%s) and state = 'open'"
+        " and not (select paused from control)",
+        (list(destination_ids),),
+    )
+    found = {row[0] for row in rows}
+    return [destination_id for destination_id in destination_ids if destination_id in found]
+
+
+def _ready_to_read(conn: Connection, destination_ids: Sequence[int]) -> list[int]:
+    """As `_open_for_work`; a full destination can still be read."""
+    conn.execute(_DUE, {"limit": DUE_BATCH})
+    rows = conn.execute(
+        "select destination_id from destination where destination_id = any(%s) and state in ('open', 'full')"
+        " and not (select paused from control)",
+        (list(destination_ids),),
+    )
+    found = {row[0] for row in rows}
+    return [destination_id for destination_id in destination_ids if destination_id in found]
+
+
+# A rest that is over ends here and not in the claim's WHERE: thousands of resting rows at the head of the queue would
+# otherwise be stepped over by every claim.
+_DUE = """
+update delivery d set not_before = null
+from (select delivery_id from delivery where not_before <= limosa_now()
+      order by not_before limit %(limit)s for update skip locked) due
+where d.delivery_id = due.delivery_id"""
+
+_PULL = """
+with next as materialized (
+  select delivery_id from delivery
+  where source_id = %(source)s and state = 'pending' and pulled and lease_owner is null and not_before is null
+    and (select count(*) from delivery where source_id = %(source)s and lease_kind = 'pull'
+         and lease_until > limosa_now()) < %(allowed)s
+  order by priority, delivery_id limit 1 for update skip locked)
+update delivery d set lease_owner = %(worker)s, lease_kind = 'pull', lease_until = limosa_now() + %(lease)s,
+  lease_epoch = d.lease_epoch + 1, attempts = d.attempts + 1
+from next n, study s, destination x
+where d.delivery_id = n.delivery_id and x.destination_id = d.destination_id and s.study_key = d.study_key
+returning d.delivery_id, d.study_key, s.study_uid, d.revision, d.source_id, d.destination_id, x.name as destination,
+  d.lease_owner as worker, d.lease_epoch as epoch, d.attempts, d.priority, s.instance_count, s.modalities"""
+
+_PULL_ONLY = """
+with next as materialized (
+  select delivery_id from delivery
+  where study_key = any(%(only)s) and source_id = %(source)s
+    and state = 'pending' and pulled and lease_owner is null and not_before is null
+    and (select count(*) from delivery where source_id = %(source)s and lease_kind = 'pull'
+         and lease_until > limosa_now()) < %(allowed)s
+  order by priority, delivery_id limit 1 for update skip locked)
+update delivery d set lease_owner = %(worker)s, lease_kind = 'pull', lease_until = limosa_now() + %(lease)s,
+  lease_epoch = d.lease_epoch + 1, attempts = d.attempts + 1
+from next n, study s, destination x
+where d.delivery_id = n.delivery_id and x.destination_id = d.destination_id and s.study_key = d.study_key
+returning d.delivery_id, d.study_key, s.study_uid, d.revision, d.source_id, d.destination_id, x.name as destination,
+  d.lease_owner as worker, d.lease_epoch as epoch, d.attempts, d.priority, s.instance_count, s.modalities"""
+
+_FEED = """
+with next as materialized (
+  select delivery_id from delivery
+  where destination_id = %(destination)s and state = 'pending' and not pulled and ready
+    and lease_owner is null and not_before is null
+  order by priority, delivery_id limit 1 for update skip locked)
+update delivery d set lease_owner = %(worker)s, lease_kind = 'feed', lease_until = limosa_now() + %(lease)s,
+  lease_epoch = d.lease_epoch + 1, attempts = d.attempts + 1
+from next n, study s, destination x, delivery i, destination y, receipt r
+where d.delivery_id = n.delivery_id and s.study_key = d.study_key and x.destination_id = d.destination_id
+  and i.study_key = d.study_key and i.revision = d.revision and i.pulled and r.delivery_id = i.delivery_id
+  and y.destination_id = i.destination_id
+returning d.delivery_id, d.study_key, s.study_uid, d.revision, d.source_id, d.destination_id, x.name as destination,
+  d.lease_owner as worker, d.lease_epoch as epoch, d.attempts, d.priority, y.name as inline_destination,
+  r.instances, r.key, r.container, r.size, r.crc64, r.etag, r.version_id, r.device"""
+
+_VALIDATE = """
+with next as materialized (
+  select delivery_id from delivery
+  where destination_id = %(destination)s and state in ('written', 'arrived')
+    and lease_owner is null and not_before is null
+  order by priority, delivery_id limit 1 for update skip locked)
+update delivery d set lease_owner = %(worker)s, lease_kind = 'validate', lease_until = limosa_now() + %(lease)s,
+  lease_epoch = d.lease_epoch + 1, attempts = d.attempts + 1
+from next n, study s, destination x, receipt r
+where d.delivery_id = n.delivery_id and s.study_key = d.study_key and x.destination_id = d.destination_id
+  and r.delivery_id = d.delivery_id
+returning d.delivery_id, d.study_key, s.study_uid, d.revision, d.source_id, d.destination_id, x.name as destination,
+  d.lease_owner as worker, d.lease_epoch as epoch, d.attempts, d.priority,
+  r.instances, r.key, r.container, r.size, r.crc64, r.etag, r.version_id, r.device"""
+
+_RECOVER = """
+update delivery d set lease_owner = null, lease_until = null, lease_kind = null, reason = 'lease expired'
+from (select delivery_id from delivery where lease_owner is not null and lease_until <= limosa_now()
+      order by lease_until limit %(limit)s for update skip locked) expired
+where d.delivery_id = expired.delivery_id"""
+
+_WORK_LEFT = """
+select
+  exists (select from source s, destination i where i.inline and i.state = 'open' and exists (
+    select from delivery d where d.source_id = s.source_id and d.state = 'pending' and d.pulled
+      and d.lease_owner is null and d.not_before is null))
+  or exists (select from destination x where x.state = 'open' and exists (
+    select from delivery d where d.destination_id = x.destination_id and d.state = 'pending' and not d.pulled
+      and d.ready and d.lease_owner is null and d.not_before is null))
+  or exists (select from destination x where x.state in ('open', 'full') and exists (
+    select from delivery d where d.destination_id = x.destination_id and d.state in ('written', 'arrived')
+      and d.lease_owner is null and d.not_before is null)) as claimable,
+  exists (select from delivery where lease_owner is not null) as leased,
+  exists (select from delivery where not_before is not null) as waiting"""

@@ -1,0 +1,214 @@
+"""What needs a person: opened once, counted when seen again, resolved by a decision that puts work back."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from imaging.uid import Uid
+from storage.ledger.custody import append
+from storage.ledger.pool import Connection, Pool
+from storage.ledger.records import CustodyNote, OpenProblem, Problem, Severity
+
+
+class Resolution(StrEnum):
+    """What a person decided."""
+
+    ACKNOWLEDGE = "acknowledge"
+    """Seen; nothing has to happen. Not for blocking ones."""
+    RETRY = "retry"
+    """Work goes on where it stopped, with its attempts counted anew."""
+    RENEW = "renew"
+    """The study is planned again, as a new revision, and delivered anew to every destination."""
+    EXCLUDE = "exclude"
+    """The study does not move."""
+
+
+class Exceptions:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def open(self, problem: Problem, *, study_uid: Uid | None = None, destination_id: int | None = None) -> int:
+        """The problem is on the list; its id. Seen again while open, its row counts and keeps the latest evidence.
+
+        A blocking problem of a study stops the study, of a study at a destination that delivery; whoever holds it
+        loses the claim. What was written already stays written.
+        """
+        with self._pool.transaction("open exception") as conn:
+            study_key = None
+            if study_uid is not None:
+                row = conn.execute(
+                    "select study_key from study where study_uid = %s for no key update", (study_uid,)
+                ).fetchone()
+                if row is None:
+                    raise LookupError("the ledger does not know this study")
+                study_key = row[0]
+            delivery_id = None
+            if study_key is not None and destination_id is not None:
+                row = conn.execute(_DELIVERY, {"study": study_key, "destination": destination_id}).fetchone()
+                delivery_id = None if row is None else row[0]
+            if problem.blocking and delivery_id is not None:
+                conn.execute(_STOP_DELIVERY, {"delivery": delivery_id})
+            elif problem.blocking and study_key is not None:
+                stop_studies(conn, [study_key])
+            return put_problem(
+                conn, problem, study_key=study_key, delivery_id=delivery_id, destination_id=destination_id
+            )
+
+    def resolve(self, exception_id: int, resolution: Resolution, *, by: str) -> None:
+        """The exception is closed and `resolution` is carried out; `by` goes into the custody chain.
+
+        What another open blocking exception still stops stays stopped.
+
+        Raises
+        ------
+        LookupError
+            No open exception has this id.
+        ValueError
+            The resolution does not fit: acknowledging what blocks, renewing what concerns no study.
+        """
+        with self._pool.transaction("resolve exception") as conn:
+            row = conn.execute(
+                "select e.study_key, s.study_uid, e.delivery_id, e.blocking, e.kind from exception e"
+                " left join study s using (study_key) where exception_id = %s and resolved_at is null",
+                (exception_id,),
+            ).fetchone()
+            if row is None:
+                raise LookupError(f"no open exception {exception_id}")
+            study_key, study_uid, delivery_id, blocking, kind = row
+            if resolution is Resolution.ACKNOWLEDGE and blocking:
+                raise ValueError(f"{kind} blocks: retry, renew or exclude")
+            if resolution in (Resolution.RENEW, Resolution.EXCLUDE) and study_key is None:
+                raise ValueError(f"{kind} concerns no study")
+            if study_key is not None:
+                conn.execute("select from study where study_key = %s for no key update", (study_key,))
+            closed = conn.execute(
+                "update exception set resolved_at = limosa_now(), resolved_by = %s, resolution = %s"
+                " where exception_id = %s and resolved_at is null",
+                (by, resolution, exception_id),
+            ).rowcount
+            if closed != 1:
+                raise LookupError(f"no open exception {exception_id}")
+            if study_key is None:
+                return
+            _carry_out(conn, resolution, study_key=study_key, delivery_id=delivery_id)
+            note = CustodyNote(event="exception_resolved", payload={"kind": kind, "resolution": resolution.value})
+            append(conn, study_key=study_key, study_uid=study_uid, actor=by, note=note)
+
+    def list_open(self, *, kind: str | None = None, after: int = 0, limit: int = 1_000) -> tuple[OpenProblem, ...]:
+        """Open exceptions in order of their ids, those above `after`, of one kind if given."""
+        with self._pool.transaction("list exceptions") as conn:
+            rows = conn.cursor(row_factory=class_row(OpenProblem)).execute(
+                "select e.exception_id, e.kind, e.severity, e.blocking, s.study_uid, e.sop_uid,"
+                " x.name as destination, e.evidence, e.remedy, e.owner, e.first_seen, e.last_seen, e.times_seen"
+                " from exception e left join study s using (study_key) left join destination x using (destination_id)"
+                " where e.resolved_at is null and (%(kind)s::text is null or e.kind = %(kind)s)"
+                " and e.exception_id > %(after)s order by e.exception_id limit %(limit)s",
+                {"kind": kind, "after": after, "limit": limit},
+            )
+            return tuple(rows)
+
+    def counts(self) -> dict[tuple[str, Severity], int]:
+        """How many exceptions are open, by kind and severity."""
+        with self._pool.transaction("count exceptions") as conn:
+            rows = conn.execute(
+                "select kind, severity, count(*) from exception where resolved_at is null group by kind, severity"
+            )
+            return {(kind, severity): count for kind, severity, count in rows}
+
+
+def put_problem(
+    conn: Connection, problem: Problem, *, study_key: int | None, delivery_id: int | None, destination_id: int | None
+) -> int:
+    """The problem's row exists or counts once more, within the caller's transaction; its id."""
+    row = conn.execute(
+        "insert into exception"
+        " (study_key, delivery_id, destination_id, kind, severity, blocking, sop_uid, remedy, owner, evidence)"
+        " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+        " on conflict (kind, study_key, sop_uid, destination_id) where resolved_at is null do update set"
+        " last_seen = limosa_now(), times_seen = exception.times_seen + 1, evidence = excluded.evidence,"
+        " severity = greatest(exception.severity, excluded.severity),"
+        " blocking = exception.blocking or excluded.blocking, delivery_id = excluded.delivery_id"
+        " returning exception_id",
+        (
+            study_key,
+            delivery_id,
+            destination_id,
+            problem.kind,
+            problem.severity,
+            problem.blocking,
+            problem.sop_uid,
+            problem.remedy,
+            problem.owner,
+            Jsonb(problem.evidence),
+        ),
+    ).fetchone()
+    assert row is not None  # an upsert without a condition returns its row
+    return row[0]
+
+
+def stop_studies(conn: Connection, study_keys: Sequence[int]) -> None:
+    """The studies and their pending deliveries are in exception, within the caller's transaction."""
+    keys = list(study_keys)
+    conn.execute(
+        "update study set state = 'exception' where study_key = any(%s) and state in ('discovered', 'planned')",
+        (keys,),
+    )
+    conn.execute(
+        "update delivery set held_state = state, state = 'exception', not_before = null,"
+        " lease_owner = null, lease_until = null, lease_kind = null"
+        " where study_key = any(%s) and state = 'pending'",
+        (keys,),
+    )
+
+
+def _carry_out(conn: Connection, resolution: Resolution, *, study_key: int, delivery_id: int | None) -> None:
+    match resolution:
+        case Resolution.ACKNOWLEDGE:
+            return
+        case Resolution.RETRY:
+            conn.execute(_STUDY_GOES_ON, {"study": study_key, "recount": False})
+        case Resolution.RENEW:
+            conn.execute(_STUDY_GOES_ON, {"study": study_key, "recount": True})
+        case Resolution.EXCLUDE:
+            conn.execute(
+                "update study set state = 'excluded', recount = false, reason = 'exception'"
+                " where study_key = %s and state <> 'excluded'",
+                (study_key,),
+            )
+            conn.execute(
+                "update delivery set state = 'void', held_state = null, not_before = null,"
+                " lease_owner = null, lease_until = null, lease_kind = null"
+                " where study_key = %s and state in ('pending', 'exception')",
+                (study_key,),
+            )
+            return
+    conn.execute(_DELIVERIES_GO_ON, {"study": study_key, "delivery": delivery_id})
+
+
+_DELIVERY = """
+select d.delivery_id from delivery d join study s using (study_key)
+where d.study_key = %(study)s and d.destination_id = %(destination)s and d.revision = s.revision"""
+
+_STOP_DELIVERY = """
+update delivery set held_state = state, state = 'exception', not_before = null,
+  lease_owner = null, lease_until = null, lease_kind = null
+where delivery_id = %(delivery)s and state in ('pending', 'written', 'sealed', 'shipped', 'arrived')"""
+
+# A study that was never planned is discovered again; any other is planned, and `recount` lets the next plan renew it.
+_STUDY_GOES_ON = """
+update study s set
+  state = case when s.state <> 'exception' then s.state when s.revision = 0 then 'discovered' else 'planned'
+          end::study_state,
+  recount = (s.recount or %(recount)s) and s.revision > 0
+where s.study_key = %(study)s and s.state in ('planned', 'exception', 'empty_confirmed')
+  and not exists (select from exception e where e.study_key = s.study_key and e.resolved_at is null and e.blocking
+                  and e.delivery_id is null)"""
+
+_DELIVERIES_GO_ON = """
+update delivery d set state = d.held_state, held_state = null, attempts = 0
+where d.study_key = %(study)s and d.state = 'exception'
+  and (%(delivery)s::bigint is null or d.delivery_id = %(delivery)s)
+  and not exists (select from exception e where e.study_key = d.study_key and e.resolved_at is null and e.blocking
+                  and (e.delivery_id is null or e.delivery_id = d.delivery_id))"""

@@ -1,0 +1,52 @@
+"""The ledger as the rest of Limosa sees it."""
+
+from contextlib import AbstractContextManager
+from types import TracebackType
+
+from storage.ledger.claims import Claims
+from storage.ledger.commits import Commits
+from storage.ledger.control import Control
+from storage.ledger.custody import Custody
+from storage.ledger.exceptions import Exceptions
+from storage.ledger.facts import Facts
+from storage.ledger.inventory import Inventory
+from storage.ledger.job import JobLock, Jobs
+from storage.ledger.plan import Plan
+from storage.ledger.pool import Pool
+from storage.ledger.status import Status
+from storage.ledger.uploads import Uploads
+
+
+class Ledger:
+    """A migrated ledger, grouped by subject. Thread-safe; one per process.
+
+    Every method is one transaction. It raises `Retryable` while Postgres is away; whether the last call was
+    committed is then unknown, and repeating it is safe: a commit that had gone through answers `LostClaim`.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 4) -> None:
+        self._pool = Pool(url, size=pool_size)
+        self.jobs = Jobs(self._pool)
+        self.inventory = Inventory(self._pool)
+        self.plan = Plan(self._pool)
+        self.claims = Claims(self._pool)
+        self.uploads = Uploads(self._pool)
+        self.commits = Commits(self._pool)
+        self.facts = Facts(self._pool)
+        self.exceptions = Exceptions(self._pool)
+        self.custody = Custody(self._pool)
+        self.control = Control(self._pool)
+        self.status = Status(self._pool)
+
+    def job_lock(self, name: str) -> AbstractContextManager[JobLock]:
+        """As `Jobs.lock`."""
+        return self.jobs.lock(name)
+
+    def __enter__(self) -> "Ledger":
+        self._pool.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.__exit__(kind, error, trace)

@@ -1,0 +1,139 @@
+"""From studies that were found to deliveries that can be claimed, and the decisions of people on the way."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from psycopg.types.json import Jsonb
+
+from imaging.uid import Uid
+from storage.ledger.lifecycle import StudyState
+from storage.ledger.pool import Pool
+from storage.ledger.records import Json
+
+BATCH = 10_000
+"""Studies planned in one transaction: about a second of work, so that inventory and movers hardly wait."""
+
+URGENT_PRIORITY = 10
+NORMAL_PRIORITY = 100
+"""Smaller comes first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """What one step of planning did; both 0 when nothing is left to plan."""
+
+    studies: int
+    deliveries: int
+
+
+class Plan:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def step(self, rules: Json, *, only: Sequence[Uid] | None = None, limit: int = BATCH) -> Planned:
+        """Up to `limit` discovered or changed studies have a new revision and one delivery per destination.
+
+        `rules` goes into each revision: the versions of the rules that decided. What an earlier revision had not
+        written yet is void; a worker in the middle of it loses its claim. `only` restricts to these studies.
+        """
+        with self._pool.transaction("plan") as conn:
+            row = conn.execute(
+                _STEP,
+                {"rules": Jsonb(rules), "only": None if only is None else list(only), "limit": limit},
+            ).fetchone()
+        assert row is not None  # an aggregate without grouping has one row
+        return Planned(studies=row[0], deliveries=row[1])
+
+    def extend(self, destination_id: int, *, after_key: int = 0, limit: int = BATCH) -> tuple[int, int]:
+        """Studies planned before the destination was registered get a delivery to it, from the written pack.
+
+        Works through `limit` studies with keys above `after_key`; returns the last key seen (0: none left) and
+        the number of deliveries made.
+        """
+        with self._pool.transaction("extend plan") as conn:
+            row = conn.execute(_EXTEND, {"destination": destination_id, "after": after_key, "limit": limit}).fetchone()
+        assert row is not None  # an aggregate without grouping has one row
+        return row[0], row[1]
+
+    def set_aside(
+        self, studies: Sequence[Uid], state: Literal[StudyState.HELD, StudyState.EXCLUDED], reason: str
+    ) -> int:
+        """The studies are held or excluded and what was not written of them is void; how many."""
+        with self._pool.transaction("set aside") as conn:
+            row = conn.execute(_SET_ASIDE, {"uids": list(studies), "state": state, "reason": reason}).fetchone()
+        assert row is not None  # an aggregate without grouping has one row
+        return row[0]
+
+    def readmit(self, studies: Sequence[Uid]) -> int:
+        """Held or excluded studies are discovered again and will be planned; how many."""
+        with self._pool.transaction("readmit") as conn:
+            return conn.execute(
+                "update study set state = 'discovered', recount = false, reason = null"
+                " where study_uid = any(%s) and state in ('held', 'excluded')",
+                (list(studies),),
+            ).rowcount
+
+    def prioritise(self, studies: Sequence[Uid], priority: int) -> int:
+        """The studies and their unfinished deliveries have this priority (smaller comes first); how many studies."""
+        with self._pool.transaction("prioritise") as conn:
+            row = conn.execute(_PRIORITISE, {"uids": list(studies), "priority": priority}).fetchone()
+        assert row is not None  # an aggregate without grouping has one row
+        return row[0]
+
+
+_STEP = """
+with picked as (
+  select study_key from study
+  where (state = 'discovered' or (recount and state in ('planned', 'empty_confirmed')))
+    and (%(only)s::text[] is null or study_uid = any(%(only)s::text[]))
+  order by priority, study_key limit %(limit)s for update skip locked),
+bumped as (
+  update study s set state = 'planned', recount = false, revision = s.revision + 1
+  from picked p where s.study_key = p.study_key
+  returning s.study_key, s.revision, s.priority, s.source_id),
+revised as (
+  insert into study_revision (study_key, revision, plan) select study_key, revision, %(rules)s from bumped),
+voided as (
+  update delivery d set state = 'void', held_state = null, not_before = null,
+    lease_owner = null, lease_until = null, lease_kind = null, reason = 'replaced by a later revision'
+  from bumped b
+  where d.study_key = b.study_key and d.revision < b.revision and d.state in ('pending', 'exception')),
+made as (
+  insert into delivery (study_key, revision, source_id, destination_id, pulled, ready, priority)
+  select b.study_key, b.revision, b.source_id, x.destination_id, x.inline, x.inline, b.priority
+  from bumped b cross join destination x
+  order by b.priority, b.study_key, x.destination_id
+  returning delivery_id)
+select (select count(*) from bumped), (select count(*) from made)"""
+
+_EXTEND = """
+with page as (
+  select study_key, revision from study where study_key > %(after)s and state = 'planned'
+  order by study_key limit %(limit)s for no key update),
+made as (
+  insert into delivery (study_key, revision, source_id, destination_id, pulled, ready, priority)
+  select p.study_key, p.revision, i.source_id, x.destination_id, false, i.written_at is not null, i.priority
+  from page p join destination x on x.destination_id = %(destination)s and not x.inline
+  join delivery i on i.study_key = p.study_key and i.revision = p.revision and i.pulled
+  on conflict on constraint one_delivery_per_destination do nothing
+  returning delivery_id)
+select coalesce((select max(study_key) from page), 0), (select count(*) from made)"""
+
+_SET_ASIDE = """
+with aside as (
+  update study set state = %(state)s, recount = false, reason = %(reason)s
+  where study_uid = any(%(uids)s) and state <> %(state)s returning study_key),
+voided as (
+  update delivery d set state = 'void', held_state = null, not_before = null,
+    lease_owner = null, lease_until = null, lease_kind = null, reason = %(reason)s
+  from aside a where d.study_key = a.study_key and d.state in ('pending', 'exception'))
+select count(*) from aside"""
+
+_PRIORITISE = """
+with moved as (
+  update study set priority = %(priority)s where study_uid = any(%(uids)s) returning study_key),
+hurried as (
+  update delivery d set priority = %(priority)s from moved m
+  where d.study_key = m.study_key and d.state in ('pending', 'written', 'arrived'))
+select count(*) from moved"""

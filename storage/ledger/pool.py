@@ -1,0 +1,102 @@
+"""Connections to the ledger, and the one place where errors of Postgres become errors of storage."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from enum import StrEnum
+from types import TracebackType
+
+import psycopg
+from psycopg.rows import TupleRow
+from psycopg.types.enum import EnumInfo, register_enum
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from storage.errors import Rejected, Retryable
+from storage.ledger.lifecycle import DeliveryState, StudyState
+from storage.ledger.records import DestinationState, LeaseKind, Severity, Verdict
+
+Connection = psycopg.Connection[TupleRow]
+
+CHECKOUT_SECONDS = 10.0
+"""Longest wait for a connection. A Postgres restart takes two seconds; a caller that waited ten should tell
+somebody instead of waiting on."""
+
+
+_ENUMS: tuple[tuple[str, type[StrEnum]], ...] = (
+    ("study_state", StudyState),
+    ("delivery_state", DeliveryState),
+    ("destination_state", DestinationState),
+    ("lease_kind", LeaseKind),
+    ("severity", Severity),
+    ("find_verdict", Verdict),
+)
+
+
+@contextmanager
+def translated(operation: str) -> Generator[None]:
+    """Errors of Postgres leave as `Retryable` or `Rejected`.
+
+    Their text is dropped on purpose: "Key (study_uid)=(1.2.840...) already exists" would carry a patient's UID
+    into whatever log prints it. SQLSTATE and the constraint's name, which says the rule, are kept.
+    """
+    try:
+        yield
+    except PoolTimeout:
+        raise Retryable("the ledger cannot be reached", operation=operation, place="ledger") from None
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise Retryable(
+            "the ledger is away or busy", operation=operation, place="ledger", code=error.sqlstate or ""
+        ) from None
+    except psycopg.Error as error:
+        rule = error.diag.constraint_name or type(error).__name__
+        raise Rejected(
+            f"the ledger refused: {rule}", operation=operation, place="ledger", code=error.sqlstate or ""
+        ) from None
+
+
+def _configure(conn: Connection) -> None:
+    for name, enum in _ENUMS:
+        info = EnumInfo.fetch(conn, name)
+        if info is None:
+            raise psycopg.OperationalError(f"the ledger has no type {name}: migrate it first")
+        register_enum(info, conn, enum, mapping={member: member.value for member in enum})
+    conn.commit()
+
+
+class Pool:
+    """Up to `size` connections, opened when needed; safe to use from several threads."""
+
+    def __init__(self, url: str, *, size: int) -> None:
+        self._url = url
+        self._pool: ConnectionPool[Connection] = ConnectionPool(
+            url,
+            min_size=1,
+            max_size=size,
+            timeout=CHECKOUT_SECONDS,
+            open=False,
+            configure=_configure,
+            # A connection may have died with a restarted server while it lay idle; asking costs one round trip,
+            # not asking costs the caller an error after each restart.
+            check=ConnectionPool.check_connection,
+            name="ledger",
+        )
+
+    def __enter__(self) -> "Pool":
+        self._pool.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.close()
+
+    @contextmanager
+    def transaction(self, operation: str) -> Generator[Connection]:
+        """One transaction: committed when the block ends, rolled back when it raises."""
+        with translated(operation), self._pool.connection() as conn:
+            yield conn
+
+    @contextmanager
+    def lone_connection(self, operation: str) -> Generator[Connection]:
+        """A connection outside the pool in autocommit, for what lasts as long as a session (advisory locks)."""
+        with translated(operation), psycopg.connect(self._url, autocommit=True) as conn:
+            yield conn

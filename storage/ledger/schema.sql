@@ -1,0 +1,452 @@
+-- What the migrations make, in one piece: for reading, and for a test that compares the two.
+-- pre: the clock, the job and what it works on.
+
+-- The only clock of the ledger. `set limosa.clock_offset = '90 seconds'` (or options=-c in the URL) moves it for one
+-- session, `alter database ... set` for all later ones: leases expire in tests without anybody sleeping.
+-- Declared stable although it reads the running clock, so that `lease_until < limosa_now()` may use an index.
+create function limosa_now() returns timestamptz language sql stable as $$
+  select clock_timestamp() + coalesce(nullif(current_setting('limosa.clock_offset', true), '')::interval, interval '0')
+$$;
+
+create function refuse_change() returns trigger language plpgsql as $$
+begin
+  raise exception '% of % is refused: verified facts are never changed', lower(tg_op), tg_table_name
+    using errcode = 'integrity_constraint_violation', constraint = 'verified_facts_are_fixed';
+end
+$$;
+
+-- One ledger belongs to one job and one source archive; a second job in the same database would prove nothing.
+create table job (
+  singleton boolean primary key default true,
+  name text not null,
+  source_identity text not null,
+  secret bytea not null,
+  generation integer not null default 0,
+  holder_host text,
+  holder_pid integer,
+  held_since timestamptz,
+  created_at timestamptz not null default limosa_now(),
+  constraint one_job_per_ledger check (singleton),
+  constraint secret_is_256_bits check (octet_length(secret) = 32),
+  constraint generation_counts_up check (generation >= 0)
+);
+
+create table source (
+  source_id integer generated always as identity primary key,
+  name text not null unique,
+  kind text not null,
+  pull_limit integer not null,
+  allowed real not null,
+  profile jsonb not null default '{}',
+  busy_at timestamptz,
+  busy_count integer not null default 0,
+  busy_reason text,
+  constraint limit_is_positive check (pull_limit >= 1),
+  constraint allowed_stays_in_bounds check (allowed >= 1 and allowed <= pull_limit)
+);
+
+create type destination_state as enum ('open', 'full', 'stopped');
+
+create table destination (
+  destination_id integer generated always as identity primary key,
+  name text not null unique,
+  kind text not null,
+  inline boolean not null,
+  fingerprint text not null,
+  state destination_state not null default 'open',
+  reason text,
+  constraint closed_says_why check (state = 'open' or reason is not null)
+);
+create unique index one_inline_destination on destination (inline) where inline;
+
+create table device (
+  device_id text primary key,
+  destination_id integer not null references destination,
+  path_label text not null,
+  state text not null default 'loading',
+  changed_at timestamptz not null default limosa_now(),
+  constraint device_state_is_known check (state in ('loading', 'full', 'sealed', 'shipped', 'arrived', 'ingested', 'failed'))
+);
+
+create table control (
+  singleton boolean primary key default true,
+  paused boolean not null default false,
+  reason text,
+  changed_at timestamptz not null default limosa_now(),
+  constraint one_control_row check (singleton),
+  constraint paused_says_why check (not paused or reason is not null)
+);
+insert into control default values;
+
+create table worker (
+  name text primary key,
+  kind text not null,
+  host text not null,
+  pid integer not null,
+  started_at timestamptz not null default limosa_now(),
+  beat_at timestamptz not null default limosa_now(),
+  stats jsonb not null default '{}'
+);
+-- pre: what the archive says it has. Wide facts; the queue is elsewhere.
+
+create type find_verdict as enum ('open', 'complete', 'split', 'unsplittable');
+
+create table find_window (
+  window_id bigint generated always as identity primary key,
+  source_id integer not null references source,
+  generation integer not null,
+  keys jsonb not null,
+  parent_id bigint references find_window,
+  verdict find_verdict not null,
+  answers integer not null,
+  undecodable integer not null,
+  ended text not null,
+  status integer,
+  transfer_syntax text not null,
+  raw bytea not null,
+  at timestamptz not null default limosa_now(),
+  constraint one_answer_per_window unique (source_id, generation, keys),
+  constraint answers_are_counted check (answers >= 0 and undecodable >= 0)
+);
+-- Already zstd: a second compression by TOAST would only cost time.
+alter table find_window alter column raw set storage external;
+
+create type study_state as enum ('discovered', 'planned', 'held', 'excluded', 'empty_confirmed', 'exception');
+
+create table study (
+  study_key bigint generated always as identity primary key,
+  source_id integer not null references source,
+  revision integer not null default 0,
+  generation integer not null,
+  series_count integer,
+  instance_count integer,
+  priority smallint not null default 100,
+  state study_state not null default 'discovered',
+  recount boolean not null default false,
+  first_seen timestamptz not null default limosa_now(),
+  last_seen timestamptz not null default limosa_now(),
+  study_uid text collate "C" not null,
+  patient_id text,
+  issuer text,
+  patient_name text,
+  birth_date text,
+  sex text,
+  accession text,
+  study_date text,
+  study_time text,
+  modalities text[],
+  description text,
+  reason text,
+  constraint study_uid_is_known_once unique (study_uid),
+  constraint study_uid_is_a_uid check (study_uid ~ '^[0-9]+(\.[0-9]+)*$' and length(study_uid) <= 64),
+  constraint counts_are_not_negative check (series_count >= 0 and instance_count >= 0),
+  constraint planned_has_revision check (state not in ('planned', 'empty_confirmed') or revision >= 1),
+  constraint discovered_is_not_recounted check (state <> 'discovered' or not recount)
+) with (fillfactor = 85);
+create index study_to_plan on study (priority, study_key)
+  where state = 'discovered' or (recount and state in ('planned', 'empty_confirmed'));
+create index study_by_patient on study (patient_id);
+
+-- One immutable version of a study as it is delivered; the expected set is fixed when it is written.
+create table study_revision (
+  study_key bigint not null references study,
+  revision integer not null,
+  instances integer,
+  raw_bytes bigint,
+  sto_bytes bigint,
+  algorithm text not null default 'blake3',
+  expected_root bytea,
+  plan jsonb not null default '{}',
+  planned_at timestamptz not null default limosa_now(),
+  written_at timestamptz,
+  primary key (study_key, revision),
+  constraint revision_starts_at_one check (revision >= 1),
+  constraint algorithm_is_known check (algorithm = 'blake3'),
+  constraint root_is_blake3 check (octet_length(expected_root) = 32),
+  constraint written_has_expected_set check (
+    (written_at is null) = (expected_root is null)
+    and (written_at is null) = (instances is null)
+    and (written_at is null) = (raw_bytes is null)
+    and (written_at is null) = (sto_bytes is null)),
+  constraint written_is_not_empty check (instances >= 1)
+);
+create trigger written_revision_is_fixed before update or delete on study_revision
+  for each row when (old.written_at is not null) execute function refuse_change();
+-- pre: the queue, narrow on purpose, and the resumable state of unfinished deliveries.
+
+create type delivery_state as enum (
+  'pending', 'written', 'sealed', 'shipped', 'arrived', 'validated', 'exception', 'void');
+create type lease_kind as enum ('pull', 'feed', 'validate');
+
+create table delivery (
+  delivery_id bigint generated always as identity primary key,
+  study_key bigint not null,
+  not_before timestamptz,
+  lease_until timestamptz,
+  written_at timestamptz,
+  validated_at timestamptz,
+  revision integer not null,
+  source_id integer not null references source,
+  destination_id integer not null references destination,
+  lease_epoch integer not null default 0,
+  state delivery_state not null default 'pending',
+  held_state delivery_state,
+  lease_kind lease_kind,
+  priority smallint not null,
+  attempts smallint not null default 0,
+  pulled boolean not null,
+  ready boolean not null,
+  lease_owner text,
+  reason text,
+  constraint one_delivery_per_destination unique (study_key, revision, destination_id),
+  foreign key (study_key, revision) references study_revision,
+  constraint pulled_is_ready check (ready or not pulled),
+  constraint lease_is_whole check (
+    (lease_owner is null) = (lease_until is null) and (lease_owner is null) = (lease_kind is null)),
+  constraint leased_is_not_waiting check (lease_owner is null or not_before is null),
+  constraint lease_fits_state check (
+    lease_kind is null
+    or (lease_kind = 'pull' and state = 'pending' and pulled)
+    or (lease_kind = 'feed' and state = 'pending' and not pulled and ready)
+    or (lease_kind = 'validate' and state in ('written', 'arrived'))),
+  constraint exception_remembers_state check (
+    (state = 'exception') = (held_state is not null)
+    and held_state is distinct from 'exception' and held_state is distinct from 'validated'
+    and held_state is distinct from 'void'),
+  constraint pending_was_not_written check (state <> 'pending' or written_at is null),
+  constraint written_has_time check (
+    state not in ('written', 'sealed', 'shipped', 'arrived', 'validated') or written_at is not null),
+  constraint validated_has_time check ((state = 'validated') = (validated_at is not null)),
+  constraint counters_are_not_negative check (lease_epoch >= 0 and attempts >= 0)
+  -- Dead queue entries in front of the live ones are what slows a claim; hence an eager vacuum.
+) with (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.02);
+
+create unique index one_pulled_delivery on delivery (study_key, revision) where pulled;
+create index delivery_to_pull on delivery (source_id, priority, delivery_id)
+  where state = 'pending' and pulled and lease_owner is null and not_before is null;
+create index delivery_to_feed on delivery (destination_id, priority, delivery_id)
+  where state = 'pending' and not pulled and ready and lease_owner is null and not_before is null;
+create index delivery_to_validate on delivery (destination_id, priority, delivery_id)
+  where state in ('written', 'arrived') and lease_owner is null and not_before is null;
+create index delivery_leased on delivery (lease_until) where lease_owner is not null;
+create index delivery_leased_by on delivery (lease_owner) where lease_owner is not null;
+create index delivery_pulling on delivery (source_id, lease_until) where lease_kind = 'pull';
+create index delivery_waiting on delivery (not_before) where not_before is not null;
+
+-- The same pairs as lifecycle.DELIVERY_MOVES; a test holds the two together.
+create function check_delivery_move() returns trigger language plpgsql as $$
+begin
+  if (old.state::text || '>' || new.state::text) <> all (array[
+    'pending>written', 'pending>exception', 'pending>void',
+    'written>sealed', 'written>validated', 'written>exception',
+    'sealed>shipped', 'sealed>exception',
+    'shipped>arrived', 'shipped>exception',
+    'arrived>validated', 'arrived>exception',
+    'exception>pending', 'exception>written', 'exception>sealed', 'exception>shipped', 'exception>arrived',
+    'exception>void'])
+  then
+    raise exception 'a delivery never goes from % to %', old.state, new.state
+      using errcode = 'check_violation', constraint = 'delivery_moves_as_allowed';
+  end if;
+  return new;
+end
+$$;
+create trigger delivery_moves_as_allowed before update of state on delivery
+  for each row when (old.state is distinct from new.state) execute function check_delivery_move();
+
+create table upload (
+  delivery_id bigint primary key references delivery,
+  key text not null,
+  container text not null,
+  device text not null default '',
+  upload_id text not null default '',
+  begun_at timestamptz not null default limosa_now(),
+  constraint upload_has_key check (key <> '')
+);
+
+create table upload_part (
+  delivery_id bigint not null references upload on delete cascade,
+  byte_start bigint not null,
+  byte_size bigint not null,
+  number integer not null,
+  crc64 bytea not null,
+  etag text not null,
+  primary key (delivery_id, number),
+  constraint part_has_bytes check (number >= 1 and byte_start >= 0 and byte_size >= 1),
+  constraint part_crc_is_64_bits check (octet_length(crc64) = 8)
+);
+
+create table upload_member (
+  delivery_id bigint not null references upload on delete cascade,
+  byte_start bigint not null,
+  byte_size bigint not null,
+  raw_size bigint not null,
+  sto_size bigint not null,
+  lead integer not null,
+  sop uuid not null,
+  sop_uid text collate "C" not null,
+  series_uid text collate "C" not null,
+  sop_class text collate "C" not null,
+  transfer_syntax text collate "C" not null,
+  raw1 bytea not null,
+  sto1 bytea not null,
+  pd1 bytea,
+  can1 bytea not null,
+  flags text[] not null default '{}',
+  primary key (delivery_id, sop_uid),
+  constraint member_digests_are_blake3 check (
+    octet_length(raw1) = 32 and octet_length(sto1) = 32 and octet_length(can1) = 32 and octet_length(pd1) = 32)
+);
+-- pre: what is known for certain. Rows are only ever added.
+
+-- Written in the completing commit and never touched again. No foreign key: four billion look-ups would prove only
+-- what the same transaction has just locked.
+create table instance (
+  study_key bigint not null,
+  raw_size bigint not null,
+  sto_size bigint not null,
+  revision integer not null,
+  sop_uid text collate "C" not null,
+  series_uid text collate "C" not null,
+  sop_class text collate "C" not null,
+  transfer_syntax text collate "C" not null,
+  raw1 bytea not null,
+  sto1 bytea not null,
+  pd1 bytea,
+  can1 bytea not null,
+  flags text[] not null,
+  primary key (study_key, revision, sop_uid),
+  constraint digests_are_blake3 check (
+    octet_length(raw1) = 32 and octet_length(sto1) = 32 and octet_length(can1) = 32 and octet_length(pd1) = 32),
+  constraint sizes_are_not_negative check (raw_size >= 0 and sto_size > 0)
+) partition by hash (study_key);
+
+-- Which studies hold a SOP Instance UID. `sop` is 16 bytes of its BLAKE3, in a uuid because that type has no length
+-- header: 16 bytes less per row and index entry, 64 GB at four billion rows. A UID that two studies share gets two rows.
+create table sop (
+  sop uuid not null,
+  study_key bigint not null,
+  primary key (sop, study_key)
+) partition by hash (sop);
+
+-- 64: at four billion rows a partition's index (about 5 GB) still fits the memory of a modest server.
+do $$
+begin
+  for i in 0..63 loop
+    execute format('create table instance_%s partition of instance for values with (modulus 64, remainder %s)',
+                   to_char(i, 'fm00'), i);
+    execute format('create table sop_%s partition of sop for values with (modulus 64, remainder %s)',
+                   to_char(i, 'fm00'), i);
+  end loop;
+end
+$$;
+create trigger instance_is_fixed before update or delete on instance
+  for each row execute function refuse_change();
+
+create table receipt (
+  delivery_id bigint primary key references delivery,
+  size bigint not null,
+  instances integer not null,
+  at timestamptz not null default limosa_now(),
+  key text not null,
+  container text not null,
+  crc64 bytea,
+  etag text not null,
+  version_id text not null,
+  device text not null,
+  constraint receipt_has_bytes check (size > 0 and instances >= 1),
+  constraint receipt_crc_is_64_bits check (octet_length(crc64) = 8)
+);
+-- Rates ask for the last minutes of a table that only grows at its end.
+create index receipt_at on receipt using brin (at);
+create trigger receipt_is_fixed before update or delete on receipt
+  for each row execute function refuse_change();
+
+create table validation (
+  validation_id bigint generated always as identity primary key,
+  delivery_id bigint not null references delivery,
+  instances integer not null,
+  digests_compared integer not null,
+  mismatches integer not null,
+  missing integer not null,
+  surplus integer not null,
+  at timestamptz not null default limosa_now(),
+  constraint validation_counts_are_not_negative check (
+    instances >= 0 and digests_compared >= 0 and mismatches >= 0 and missing >= 0 and surplus >= 0)
+);
+create index validation_of_delivery on validation (delivery_id);
+create trigger validation_is_fixed before update or delete on validation
+  for each row execute function refuse_change();
+
+-- Looked at when the transaction commits, so that state and evidence may be written in either order.
+create function check_delivery_evidence() returns trigger language plpgsql as $$
+begin
+  if not exists (select from receipt r where r.delivery_id = new.delivery_id) then
+    raise exception 'a written delivery needs its receipt'
+      using errcode = 'check_violation', constraint = 'written_has_receipt';
+  end if;
+  if new.state = 'validated' and not exists (
+    select from validation v
+    where v.delivery_id = new.delivery_id and v.instances > 0 and v.digests_compared >= v.instances
+      and v.mismatches = 0 and v.missing = 0 and v.surplus = 0)
+  then
+    raise exception 'a validated delivery needs a validation without findings'
+      using errcode = 'check_violation', constraint = 'validated_has_proof';
+  end if;
+  return null;
+end
+$$;
+create constraint trigger delivery_has_evidence after update of state on delivery deferrable initially deferred
+  for each row when (new.state in ('written', 'sealed', 'shipped', 'arrived', 'validated') and old.state <> new.state)
+  execute function check_delivery_evidence();
+
+create table custody (
+  study_key bigint not null references study,
+  seq integer not null,
+  at timestamptz not null,
+  event text not null,
+  actor text not null,
+  payload jsonb not null,
+  prev_hash bytea not null,
+  hash bytea not null,
+  primary key (study_key, seq),
+  constraint custody_starts_at_one check (seq >= 1),
+  constraint custody_hashes_are_blake3 check (octet_length(prev_hash) = 32 and octet_length(hash) = 32)
+);
+create trigger custody_is_fixed before update or delete on custody
+  for each row execute function refuse_change();
+create trigger custody_is_kept before truncate on custody execute function refuse_change();
+create trigger receipt_is_kept before truncate on receipt execute function refuse_change();
+create trigger validation_is_kept before truncate on validation execute function refuse_change();
+create trigger instance_is_kept before truncate on instance execute function refuse_change();
+-- pre: what needs a person.
+
+create type severity as enum ('info', 'warning', 'error', 'critical');
+
+create table exception (
+  exception_id bigint generated always as identity primary key,
+  study_key bigint references study,
+  delivery_id bigint references delivery,
+  destination_id integer references destination,
+  kind text not null,
+  severity severity not null,
+  blocking boolean not null,
+  resolved_at timestamptz,
+  resolved_by text,
+  resolution text,
+  first_seen timestamptz not null default limosa_now(),
+  last_seen timestamptz not null default limosa_now(),
+  times_seen integer not null default 1,
+  sop_uid text collate "C",
+  remedy text not null,
+  owner text not null,
+  evidence jsonb not null default '{}',
+  constraint kind_is_a_name check (kind ~ '^[A-Z][A-Z0-9_]{2,47}$'),
+  constraint resolved_is_whole check (
+    (resolved_at is null) = (resolved_by is null) and (resolved_at is null) = (resolution is null)),
+  constraint seen_in_order check (last_seen >= first_seen and times_seen >= 1)
+);
+create unique index one_open_exception on exception (kind, study_key, sop_uid, destination_id)
+  nulls not distinct where resolved_at is null;
+create index exception_of_study on exception (study_key) where study_key is not null;
+create index exception_of_delivery on exception (delivery_id) where delivery_id is not null;

@@ -1,0 +1,134 @@
+"""What an observer is told: counts, rates and single studies. Only reads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from psycopg.rows import class_row
+
+from imaging.uid import Uid
+from storage.ledger.lifecycle import DeliveryState, StudyState, StudyStatus, study_status
+from storage.ledger.pool import Pool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryCount:
+    """Deliveries of one destination in one state."""
+
+    destination: str
+    state: DeliveryState
+    deliveries: int
+    leased: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenCount:
+    """What a destination has acknowledged as durable, all revisions."""
+
+    destination: str
+    studies: int
+    instances: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRow:
+    """A study as lists show it. Holds patient data: for the dashboard and reports, never for a log."""
+
+    study_key: int
+    study_uid: Uid
+    revision: int
+    state: StudyState
+    recount: bool
+    priority: int
+    patient_id: str | None
+    patient_name: str | None
+    accession: str | None
+    study_date: str | None
+    modalities: tuple[str, ...] | None
+    instance_count: int | None
+    """As the archive claims."""
+    instances: int | None
+    """As written in the current revision."""
+    states: tuple[DeliveryState, ...]
+    """Of the current revision's deliveries."""
+
+    @property
+    def status(self) -> StudyStatus:
+        return study_status(self.state, self.states)
+
+
+class Status:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def studies(self) -> dict[StudyState, int]:
+        """How many studies are in which state."""
+        with self._pool.transaction("count studies") as conn:
+            return dict(conn.execute("select state, count(*) from study group by state").fetchall())
+
+    def to_plan(self) -> int:
+        """Studies that are discovered or changed and wait for a plan."""
+        with self._pool.transaction("count to plan") as conn:
+            row = conn.execute(
+                "select count(*) from study"
+                " where state = 'discovered' or (recount and state in ('planned', 'empty_confirmed'))"
+            ).fetchone()
+        assert row is not None  # an aggregate without grouping has one row
+        return row[0]
+
+    def deliveries(self) -> tuple[DeliveryCount, ...]:
+        """How many deliveries are in which state, per destination."""
+        with self._pool.transaction("count deliveries") as conn:
+            rows = conn.cursor(row_factory=class_row(DeliveryCount)).execute(
+                "select x.name as destination, c.state, c.deliveries, c.leased from ("
+                " select destination_id, state, count(*) as deliveries, count(lease_owner) as leased"
+                " from delivery group by destination_id, state) c join destination x using (destination_id)"
+                " order by x.name, c.state"
+            )
+            return tuple(rows)
+
+    def written(self, *, within: timedelta | None = None) -> tuple[WrittenCount, ...]:
+        """What each destination acknowledged, in all or `within` the time up to now: the input of rates."""
+        with self._pool.transaction("count written") as conn:
+            rows = conn.cursor(row_factory=class_row(WrittenCount)).execute(
+                "select x.name as destination, count(*) as studies, sum(r.instances)::bigint as instances,"
+                " sum(r.size)::bigint as bytes"
+                " from receipt r join delivery d using (delivery_id) join destination x using (destination_id)"
+                " where %(within)s::interval is null or r.at >= limosa_now() - %(within)s::interval"
+                " group by x.name order by x.name",
+                {"within": within},
+            )
+            return tuple(rows)
+
+    def study(self, study_uid: Uid) -> StudyRow | None:
+        """One study."""
+        rows = self._study_rows(uids=[study_uid], state=None, after=0, limit=1)
+        return rows[0] if rows else None
+
+    def list_studies(
+        self, *, state: StudyState | None = None, after_key: int = 0, limit: int = 100
+    ) -> tuple[StudyRow, ...]:
+        """Studies in order of their keys, those above `after_key`, in one state if given."""
+        return self._study_rows(uids=None, state=state, after=after_key, limit=limit)
+
+    def _study_rows(
+        self, *, uids: Sequence[Uid] | None, state: StudyState | None, after: int, limit: int
+    ) -> tuple[StudyRow, ...]:
+        with self._pool.transaction("list studies") as conn:
+            rows = conn.cursor(row_factory=class_row(StudyRow)).execute(
+                _STUDIES,
+                {"uids": None if uids is None else list(uids), "state": state, "after": after, "limit": limit},
+            )
+            return tuple(rows)
+
+
+_STUDIES = """
+select s.study_key, s.study_uid, s.revision, s.state, s.recount, s.priority, s.patient_id, s.patient_name, s.accession,
+  s.study_date, s.modalities, s.instance_count, r.instances,
+  array(select d.state from delivery d where d.study_key = s.study_key and d.revision = s.revision
+        order by d.destination_id) as states
+from study s left join study_revision r on r.study_key = s.study_key and r.revision = s.revision
+where s.study_key > %(after)s and (%(uids)s::text[] is null or s.study_uid = any(%(uids)s::text[]))
+  and (%(state)s::study_state is null or s.state = %(state)s)
+order by s.study_key limit %(limit)s"""
