@@ -14,7 +14,7 @@ import re
 
 from blake3 import blake3
 
-from imaging.uid import Uid
+from imaging.uid import Uid, parse_uid
 from storage.packs.model import Container, PackId
 
 STUDIES = "studies"
@@ -52,6 +52,23 @@ def pack_key(pack: PackId, container: Container, prefix: str = "") -> str:
     if container is Container.P10:
         return f"{place}/{_revision(pack)}/"
     return f"{place}.{_revision(pack)}.{container.value}"
+
+
+def pack_of_key(key: str, container: Container) -> PackId:
+    """The study and revision that `pack_key` made the key from.
+
+    Raises
+    ------
+    ValueError
+        `pack_key` makes no such key.
+    """
+    tail = "/" if container is Container.P10 else f".{container.value}"
+    stem, separator, revision = key.removesuffix(tail).rpartition("/r" if container is Container.P10 else ".r")
+    if not separator or not revision.isdecimal():
+        raise ValueError("not the key of a pack")
+    pack = PackId(study_uid=parse_uid(stem.rpartition("/")[2]), revision=int(revision))
+    index_key_beside(pack, container, key)
+    return pack
 
 
 def instance_key(folder: str, series_uid: Uid, sop_uid: Uid) -> str:

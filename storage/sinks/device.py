@@ -1,0 +1,178 @@
+"""One seed device: a folder tree that may have been anywhere, so nothing on it is followed or overwritten.
+
+Paths are walked component by component without following symbolic links; files are made with O_EXCL and
+opened only when they are regular files with one name. Appliances refuse or mis-copy anything else.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from storage.durable import storage_error, write_all
+from storage.errors import Rejected, Retryable
+
+LABEL = "limosa/device.json"
+"""Where a device's id is written; its first component is a legal container name on Data Box."""
+READ_PIECE = 1 << 20
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+"""O_NONBLOCK: a named pipe at our path must not hold the worker for ever."""
+_MAX_LABEL = 4096
+
+
+class Device:
+    """A mounted device with its label; safe to use from several threads."""
+
+    def __init__(self, root: Path) -> None:
+        """The device is labelled: with the id it has, or with a new random one.
+
+        Raises
+        ------
+        Retryable
+            It is not mounted there.
+        Rejected
+            It cannot be written, or its label is not ours.
+        """
+        self.root = root
+        self.place = f"device {root.name}"
+        if not root.is_dir():
+            raise Retryable("is not mounted", operation="open", place=self.place)
+        try:
+            self.id = self._read_label()
+        except FileNotFoundError:
+            self._write_label(secrets.token_hex(16))
+            self.id = self._read_label()
+
+    def free(self) -> int:
+        """Bytes that may still be written."""
+        usage = os.statvfs(self.root)
+        return usage.f_bavail * usage.f_frsize
+
+    def create(self, key: str) -> int:
+        """A new, empty file; its name is durable. Raises FileExistsError where there is anything at all."""
+        with self._parent(key, create=True) as (folder, name):
+            descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FILE, 0o644, dir_fd=folder)
+            try:
+                os.fsync(folder)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            return descriptor
+
+    def open(self, key: str, flags: int = os.O_RDONLY) -> int:
+        """The regular file at `key`. Raises FileNotFoundError; `Rejected` for anything but such a file."""
+        try:
+            with self._parent(key, create=False) as (folder, name):
+                descriptor = os.open(name, flags | _FILE, dir_fd=folder)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR):
+                raise self._hostile() from error
+            raise
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            os.close(descriptor)
+            raise self._hostile()
+        return descriptor
+
+    def size(self, key: str) -> int:
+        descriptor = self.open(key)
+        try:
+            return os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
+
+    def stream(self, key: str, start: int, length: int) -> Iterator[bytes]:
+        """Bytes [start, start + length) in pieces, as far as the file goes."""
+        descriptor = self.open(key)
+        try:
+            while length > 0:
+                piece = os.pread(descriptor, min(READ_PIECE, length), start)
+                if not piece:
+                    return
+                start += len(piece)
+                length -= len(piece)
+                yield piece
+        finally:
+            os.close(descriptor)
+
+    def remove(self, key: str) -> None:
+        """There is no such file (any more), also after a power cut."""
+        try:
+            with self._parent(key, create=False) as (folder, name):
+                os.unlink(name, dir_fd=folder)
+                os.fsync(folder)
+        except FileNotFoundError:
+            return
+
+    def write_new(self, key: str, content: bytes) -> None:
+        """A durable file with this content. Raises FileExistsError."""
+        descriptor = self.create(key)
+        try:
+            write_all(descriptor, content)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _parent(self, key: str, *, create: bool) -> Iterator[tuple[int, str]]:
+        *folders, name = PurePosixPath(key).parts
+        here = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for folder in folders:
+                if create:
+                    _make_folder(folder, here)
+                below = os.open(folder, _FOLDER, dir_fd=here)
+                os.close(here)
+                here = below
+            yield here, name
+        finally:
+            os.close(here)
+
+    def _read_label(self) -> str:
+        raw = b"".join(self.stream(LABEL, 0, _MAX_LABEL))
+        try:
+            label = json.loads(raw)
+            identifier = label["id"]
+            if label["format"] != "limosa-device" or label["version"] != 1 or len(bytes.fromhex(identifier)) != 16:
+                raise ValueError
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise Rejected("its label is not one of ours", operation="open", place=self.place) from None
+        return identifier
+
+    def _write_label(self, identifier: str) -> None:
+        label = {"format": "limosa-device", "version": 1, "id": identifier}
+        try:
+            self.write_new(LABEL, json.dumps(label).encode("ascii") + b"\n")
+        except FileExistsError:
+            return  # another worker labels it at this moment
+        except OSError as error:
+            raise storage_error(error, "label", self.place) from error
+
+    def _hostile(self) -> Rejected:
+        return Rejected("something other than a plain file is at our path", operation="open", place=self.place)
+
+
+def lock_file(descriptor: int, place: str) -> None:
+    """Nobody else on this machine writes the file while the descriptor is open.
+
+    A worker that lost its claim may still be writing; on a device, unlike an endpoint, it can be told apart.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Retryable("another worker is still writing the pack", operation="lock", place=place) from None
+
+
+def _make_folder(name: str, parent: int) -> None:
+    try:
+        os.mkdir(name, 0o755, dir_fd=parent)
+    except FileExistsError:
+        return
+    os.fsync(parent)

@@ -1,0 +1,68 @@
+"""Settings of the destinations; `cluster.job` composes them into the job file."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, StringConstraints
+
+from storage.packs.naming import check_prefix
+
+MIN_PART = 5 << 20
+"""S3 refuses smaller parts, the last one excepted."""
+
+MAX_PART = 1 << 30
+"""S3 takes 5 GiB; a writer holds two parts in memory, so one is the limit of sense."""
+
+SinkName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+
+SecretRef = Annotated[str, StringConstraints(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$")]
+"""Where a secret is, never the secret: `env:NAME` or `file:/path`."""
+
+Prefix = Annotated[str, AfterValidator(check_prefix)]
+
+
+class SinkSettings(BaseModel):
+    """A frozen group of settings that refuses names it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: SinkName = Field(description="the destination's name in the ledger; keep it for the job's life")
+
+
+class S3Options(SinkSettings):
+    """An S3-compatible object store."""
+
+    kind: Literal["s3"] = "s3"
+    endpoint_url: str | None = Field(None, pattern=r"^https?://", description="None: AWS itself")
+    region: str = "us-east-1"
+    bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+    prefix: Prefix = ""
+    layout: Literal["pack", "p10"] = Field("pack", description="one object per study, or one per instance")
+    part_size: Annotated[ByteSize, Field(ge=MIN_PART, le=MAX_PART)] = ByteSize(16 << 20)
+    access_key: SecretRef | None = Field(None, description="None: the SDK's own chain (role, profile, environment)")
+    secret_key: SecretRef | None = None
+    path_style: bool = Field(True, description="bucket in the path; most S3-compatible stores need it")
+    checksum: Literal["crc64nvme", "none"] = Field("crc64nvme", description="none: for stores that refuse the header")
+    if_none_match: bool = Field(True, description="False: for stores that refuse conditional writes")
+    ca_bundle: Path | None = Field(None, description="certificates to trust instead of the system's")
+    storage_class: str | None = Field(None, pattern=r"^[A-Z_]+$")
+    sse: Literal["AES256", "aws:kms"] | None = None
+    kms_key: str | None = None
+    connections: int = Field(16, ge=1, le=512, description="most requests at once from one process")
+    sweep_after: timedelta = Field(
+        timedelta(hours=1), description="unknown uploads younger than this are left: their worker may be about to tell"
+    )
+
+
+class SeedOptions(SinkSettings):
+    """A set of devices that will be shipped: disks, appliances' shares, folders."""
+
+    kind: Literal["seed"] = "seed"
+    devices: tuple[Path, ...] = Field(min_length=1, description="where they are mounted, filled in this order")
+    reserve: ByteSize = Field(ByteSize(4 << 30), description="bytes left free on each: manifests, bags, the seal")
+    group_size: ByteSize = Field(ByteSize(64 << 20), ge=1 << 20, description="bytes between two fsyncs")
+    layout: Literal["pack"] = "pack"
+
+
+SinkOptions = Annotated[S3Options | SeedOptions, Field(discriminator="kind")]

@@ -1,0 +1,180 @@
+"""A pack on its way into a bucket: parts, their commits, and what may go wrong at the end.
+
+    filling --flush--> in flight --settle--> done --at an instance's end--> committed --complete--> object
+
+One buffer fills while another is in flight. A part that ends inside an instance is durable but not yet
+committed: the journal only learns of it together with the part in which that instance ends, so a resumed
+upload always goes on at an instance's first byte.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+
+from imaging.octets import MemoryOctets
+from storage.budget import BufferPool
+from storage.packs.crc64 import crc64
+from storage.packs.model import Member, Part
+from storage.sinks.options import MIN_PART
+from storage.sinks.protocol import Journal
+from storage.sinks.s3_client import Bucket, send_checked
+
+MAX_PARTS = 10_000
+"""S3's limit."""
+MAX_OBJECT = 4864 << 30
+"""4.75 TiB: S3 itself takes 48.8 TiB now, Azure, Google and other S3 stores stop below 5 TiB."""
+
+_STEADY_PARTS = 4_000
+"""Parts of the set size: 64 GB at 16 MiB, which nearly every study stays under."""
+_DOUBLING = 550
+"""Then the size doubles every so many parts; with the smallest part size it reaches S3's 5 GiB part before the end."""
+_LARGEST = 5 << 30
+
+
+def part_target(number: int, part_size: int) -> int:
+    """Bytes from which on part `number` (from 1) is full.
+
+    The size of a study is not known when it starts, so parts grow late instead of being large from the
+    start: 10,000 of them hold `MAX_OBJECT` even where each ends early (see `early_enough`).
+    """
+    if not 1 <= number <= MAX_PARTS:
+        raise ValueError(f"part {number} is not in 1 to {MAX_PARTS}")
+    steps = max(0, number - _STEADY_PARTS + _DOUBLING - 1) // _DOUBLING
+    return min(part_size << steps, _LARGEST)
+
+
+def early_enough(filled: int, target: int) -> bool:
+    """A part may end here because the next instance does not fit: three quarters full, and not too small for S3."""
+    return filled >= max(MIN_PART, target * 3 // 4)
+
+
+def capacity(target: int) -> int:
+    """Bytes of the buffer for a part: room for the instance that crosses the target."""
+    return min(target + target // 4, _LARGEST)
+
+
+class PartBuffer:
+    """A part being filled; its checksum grows with it."""
+
+    def __init__(self, pool: BufferPool, target: int) -> None:
+        self.target = target
+        self.filled = 0
+        self.crc64 = 0
+        self._pool = pool
+        self._buffer = pool.take(capacity(target))
+
+    @property
+    def room(self) -> int:
+        return len(self._buffer) - self.filled
+
+    @property
+    def full(self) -> bool:
+        return self.filled >= self.target
+
+    def fill(self, piece: bytes | memoryview) -> int:
+        """As much of the piece as fits is in the buffer; how much."""
+        taken = min(len(piece), self.room)
+        view = memoryview(piece)[:taken]
+        self._buffer[self.filled : self.filled + taken] = view
+        self.crc64 = crc64(view, self.crc64)
+        self.filled += taken
+        return taken
+
+    def octets(self) -> MemoryOctets:
+        return MemoryOctets(memoryview(self._buffer)[: self.filled])
+
+    def release(self) -> None:
+        self._pool.give(self._buffer)
+        self._buffer = bytearray()
+
+
+@dataclass(slots=True)
+class _Flight:
+    future: Future[Part]
+    buffer: PartBuffer
+    members: tuple[Member, ...]
+    boundary: bool
+
+
+class Upload:
+    """One multipart upload under one claim; the writer's lock guards it."""
+
+    def __init__(
+        self, bucket: Bucket, executor: Executor, journal: Journal, key: str, upload_id: str, parts: Sequence[Part]
+    ) -> None:
+        self.key = key
+        self.upload_id = upload_id
+        self._bucket = bucket
+        self._executor = executor
+        self._journal = journal
+        self._committed = list(parts)
+        self._done: list[Part] = []
+        self._ended: list[Member] = []
+        self._flight: _Flight | None = None
+        self._next = parts[-1].number + 1 if parts else 1
+        self._offset = parts[-1].offset + parts[-1].size if parts else 0
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """Parts the journal knows."""
+        return self._committed
+
+    @property
+    def started(self) -> bool:
+        return bool(self.upload_id)
+
+    @property
+    def next_number(self) -> int:
+        """The number of the part that is sent next."""
+        return self._next
+
+    def send(self, buffer: PartBuffer, members: Sequence[Member], *, boundary: bool) -> None:
+        """The buffer is on its way and belongs to the upload; the part before it is durable.
+
+        `members` end in it; `boundary` says that its last byte is the last byte of one of them.
+        """
+        if not self.upload_id:
+            self.upload_id = self._bucket.open_upload(self.key)
+            self._journal.opened(self.upload_id)
+        self.settle()
+        number, offset = self._next, self._offset
+        future = self._executor.submit(self._put, buffer, number, offset)
+        self._flight = _Flight(future, buffer, tuple(members), boundary)
+        self._next += 1
+        self._offset += buffer.filled
+
+    def settle(self) -> None:
+        """No part is in flight, and what ends at an instance's end is in the journal."""
+        flight = self._flight
+        if flight is None:
+            return
+        try:
+            part = flight.future.result()
+        finally:
+            self._flight = None
+            flight.buffer.release()
+        self._done.append(part)
+        self._ended.extend(flight.members)
+        if flight.boundary:
+            self._journal.commit_group(tuple(self._done), tuple(self._ended))
+            self._committed.extend(self._done)
+            self._done.clear()
+            self._ended.clear()
+
+    def abandon(self) -> None:
+        """No part is in flight; its outcome is of no interest: the next worker sends it again."""
+        flight, self._flight = self._flight, None
+        if flight is not None:
+            # Not result(): the error, if any, is not the reason why the writer closes.
+            flight.future.exception()
+            flight.buffer.release()
+
+    def _put(self, buffer: PartBuffer, number: int, offset: int) -> Part:
+        body, checksum = buffer.octets(), buffer.crc64
+        etag = send_checked(
+            lambda: self._bucket.put_part(self.key, self.upload_id, number, body, checksum),
+            body,
+            checksum,
+            self._bucket.place,
+        )
+        return Part(number=number, offset=offset, size=body.size, crc64=checksum, etag=etag)

@@ -1,0 +1,179 @@
+"""The seed sink: packs on devices that will be shipped."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from storage.durable import storage_error
+from storage.errors import AlreadyThere, DeviceFull, Rejected, Retryable, SinkFull, StorageError
+from storage.packs.index import InvalidIndex
+from storage.packs.model import Container, PackId
+from storage.packs.naming import index_key_beside, pack_key, pack_of_key
+from storage.packs.reader import PackReader
+from storage.sinks.device import Device
+from storage.sinks.options import SeedOptions
+from storage.sinks.protocol import Journal, Probe, SinkTraits, StudyWriter, UploadState
+from storage.sinks.seed_pack import AdoptingWriter, SeedPackWriter
+
+WRITER_MEMORY = 8 << 20
+"""Pieces pass straight into the page cache: a zstd context of level 1 and a piece on either side of it."""
+
+PROBE_KEY = "limosa/probe"
+
+
+@dataclass(slots=True)
+class _Slot:
+    """What is remembered of a device while this process lives."""
+
+    device: Device
+    promised: int = 0
+    """Bytes that open writers expect to write."""
+    refused: int | None = None
+    """A study of this size did not fit; smaller ones still may."""
+    failed: str = ""
+    """The errno that ended its use."""
+    writers: set[object] = field(default_factory=set)
+
+
+class SeedSink:
+    """See `Sink`."""
+
+    def __init__(self, options: SeedOptions) -> None:
+        self._options = options
+        self._lock = threading.Lock()
+        self._slots = [_Slot(Device(root)) for root in options.devices]
+        if len({slot.device.id for slot in self._slots}) != len(self._slots):
+            raise Rejected("two devices carry the same id: one is a copy of the other", place=options.name)
+
+    @property
+    def name(self) -> str:
+        return self._options.name
+
+    @property
+    def traits(self) -> SinkTraits:
+        return SinkTraits(writer_memory=WRITER_MEMORY, local=True)
+
+    def writer(
+        self, pack: PackId, container: Container, size_hint: int, journal: Journal, resume: UploadState | None
+    ) -> StudyWriter:
+        if resume is not None:
+            slot = self._slot(resume.device)
+            if not slot.failed:
+                writer = SeedPackWriter.resumed(self, slot.device, pack, journal, resume)
+                if writer is not None:
+                    return self._enter(slot, 0, writer)
+            journal.reset("the device lost the pack")
+            container = resume.container
+        container = Container.TAR if container is Container.P10 else container
+        key = pack_key(pack, container)
+        found = self._finished(pack, container, key)
+        if found is not None:
+            slot, reader = found
+            return AdoptingWriter(slot.device, reader, key, journal)
+        slot = self._choose(size_hint)
+        journal.begin(key=key, container=container, device=slot.device.id)
+        return self._enter(slot, size_hint, SeedPackWriter.fresh(self, slot.device, pack, container, key, journal))
+
+    def discard(self, state: UploadState) -> None:
+        if not state.device:
+            return
+        device = self._slot(state.device).device
+        pack = pack_of_key(state.key, state.container)
+        try:
+            PackReader(self, pack, state.container, state.key, device=device.id).sidecar()
+        except (FileNotFoundError, InvalidIndex):
+            # An index beside a pack is the last thing written, so without one the pack is unfinished.
+            device.remove(state.key)
+            device.remove(index_key_beside(pack, state.container, state.key))
+
+    def sweep(self, live_upload_ids: frozenset[str]) -> int:
+        """Devices have no uploads of their own; what the ledger does not know is found when a seed is sealed."""
+        del live_upload_ids
+        return 0
+
+    def size(self, key: str, *, device: str = "") -> int:
+        return self._slot(device).device.size(key)
+
+    def stream(self, key: str, start: int, length: int, *, device: str = "") -> Iterator[bytes]:
+        return self._slot(device).device.stream(key, start, length)
+
+    def probe(self) -> Iterator[Probe]:
+        for slot in self._slots:
+            device = slot.device
+            what = f"{device.place}: write, fsync, delete"
+            try:
+                device.remove(PROBE_KEY)
+                device.write_new(PROBE_KEY, b"limosa\n")
+                device.remove(PROBE_KEY)
+            except OSError as error:
+                yield Probe(what=what, ok=False, detail=str(storage_error(error, "probe", device.place)))
+            except StorageError as error:
+                yield Probe(what=what, ok=False, detail=str(error))
+            else:
+                yield Probe(what=what, ok=True, detail=device.id)
+            left = device.free() - self._options.reserve
+            yield Probe(what=f"{device.place}: free space", ok=left > 0, detail=f"{left} bytes above the reserve")
+
+    # What a writer tells its sink.
+
+    @property
+    def group_size(self) -> int:
+        return self._options.group_size
+
+    def check_room(self, device: Device) -> None:
+        """The reserve is untouched. Raises `DeviceFull`."""
+        if device.free() < self._options.reserve:
+            raise DeviceFull("reserve reached", operation="write", place=device.place)
+
+    def mark_full(self, device: Device, size: int) -> None:
+        """Studies of at least `size` bytes, or of unknown size, go to other devices from now on."""
+        with self._lock:
+            slot = self._slot(device.id)
+            slot.refused = min(size, slot.refused) if slot.refused is not None else size
+
+    def mark_failed(self, device: Device, code: str) -> None:
+        """The device is used no more by this process."""
+        with self._lock:
+            self._slot(device.id).failed = code
+
+    def leave(self, device: Device, promised: int) -> None:
+        """A writer has ended; what it had been promised is free for others."""
+        with self._lock:
+            self._slot(device.id).promised -= promised
+
+    def _enter(self, slot: _Slot, promised: int, writer: SeedPackWriter) -> SeedPackWriter:
+        with self._lock:
+            slot.promised += promised
+        writer.promised = promised
+        return writer
+
+    def _choose(self, size_hint: int) -> _Slot:
+        with self._lock:
+            for slot in self._slots:
+                if slot.failed or (slot.refused is not None and (not size_hint or size_hint >= slot.refused)):
+                    continue
+                if slot.device.free() - self._options.reserve - slot.promised > size_hint:
+                    return slot
+            failed = sum(bool(slot.failed) for slot in self._slots)
+        raise SinkFull(f"no device has room for the study; {failed} have failed", place=self._options.name)
+
+    def _slot(self, device_id: str) -> _Slot:
+        for slot in self._slots:
+            if slot.device.id == device_id:
+                return slot
+        raise Retryable("the device is not attached here", operation="open", place=self._options.name)
+
+    def _finished(self, pack: PackId, container: Container, key: str) -> tuple[_Slot, PackReader] | None:
+        """A complete pack that some device holds although the journal knows none (a ledger restored from a backup)."""
+        for slot in self._slots:
+            if slot.failed:
+                continue
+            reader = PackReader(self, pack, container, key, device=slot.device.id)
+            try:
+                reader.index()
+            except FileNotFoundError:
+                continue
+            except InvalidIndex as error:
+                raise AlreadyThere("a file without our index has the name", place=slot.device.place) from error
+            return slot, reader
+        return None

@@ -1,0 +1,311 @@
+"""Writes one study as one file on a device: appended, fsynced group by group, named once and never renamed."""
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Protocol
+
+from imaging.facts import InstanceFacts
+from imaging.octets import Octets
+from storage.durable import storage_error, write_all
+from storage.errors import AlreadyThere, DeviceFull, Rejected, Retryable, StorageError
+from storage.packs.crc64 import combine_parts, crc64
+from storage.packs.format import PackEncoder
+from storage.packs.index import Index, InvalidIndex, parse_index, serialise_index
+from storage.packs.model import Container, Member, PackId, Part, Receipt
+from storage.packs.naming import index_key_beside
+from storage.packs.reader import PackReader
+from storage.sinks.device import Device, lock_file
+from storage.sinks.protocol import Journal, UploadState
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_BROKEN = frozenset({errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO})
+"""A dying disk, one the kernel has made read-only, one that was pulled out."""
+
+
+class Devices(Protocol):
+    """What a writer needs of its sink."""
+
+    @property
+    def group_size(self) -> int: ...
+
+    def check_room(self, device: Device) -> None: ...
+
+    def mark_full(self, device: Device, size: int) -> None: ...
+
+    def mark_failed(self, device: Device, code: str) -> None: ...
+
+    def leave(self, device: Device, promised: int) -> None: ...
+
+
+class SeedPackWriter:
+    """See `StudyWriter`."""
+
+    def __init__(
+        self, devices: Devices, device: Device, pack: PackId, key: str, journal: Journal, encoder: PackEncoder,
+        container: Container, descriptor: int, parts: list[Part],
+    ) -> None:  # fmt: skip
+        self.promised = 0
+        self._devices = devices
+        self._device = device
+        self._pack = pack
+        self._key = key
+        self._journal = journal
+        self._encoder = encoder
+        self._container = container
+        self._descriptor = descriptor
+        self._parts = parts
+        self._lock = threading.RLock()
+        self._held = {member.facts.sop_uid for member in encoder.members}
+        self._written = parts[-1].offset + parts[-1].size if parts else 0
+        self._sealed = self._written > encoder.offset
+        self._group_start = self._written
+        self._group_crc64 = 0
+        self._ended: list[Member] = []
+        self._receipt: Receipt | None = None
+
+    @classmethod
+    def fresh(
+        cls, devices: Devices, device: Device, pack: PackId, container: Container, key: str, journal: Journal
+    ) -> "SeedPackWriter":
+        """A writer of a new file. The intent is in the journal already."""
+        try:
+            descriptor = device.create(key)
+        except FileExistsError as error:
+            raise AlreadyThere("a file has the name", operation="create", place=device.place) from error
+        except OSError as error:
+            raise _failed(error, "create", devices, device, journal) from error
+        lock_file(descriptor, device.place)
+        return cls(devices, device, pack, key, journal, PackEncoder(pack, container), container, descriptor, [])
+
+    @classmethod
+    def resumed(
+        cls, devices: Devices, device: Device, pack: PackId, journal: Journal, state: UploadState
+    ) -> "SeedPackWriter | None":
+        """A writer behind the last committed byte; what lay beyond is cut off.
+
+        None where the file is missing or shorter than the journal says: it is removed, and the caller resets.
+        """
+        end = state.parts[-1].offset + state.parts[-1].size if state.parts else 0
+        try:
+            descriptor = device.open(state.key, os.O_RDWR)
+        except FileNotFoundError:
+            return None
+        try:
+            lock_file(descriptor, device.place)
+            if os.fstat(descriptor).st_size < end:
+                device.remove(state.key)
+                os.close(descriptor)
+                return None
+            os.ftruncate(descriptor, end)
+            os.lseek(descriptor, end, os.SEEK_SET)
+        except OSError as error:
+            os.close(descriptor)
+            raise _failed(error, "resume", devices, device, journal) from error
+        except StorageError:
+            os.close(descriptor)
+            raise
+        encoder = PackEncoder(pack, state.container, state.members)
+        return cls(devices, device, pack, state.key, journal, encoder, state.container, descriptor, list(state.parts))
+
+    @property
+    def held(self) -> frozenset[str]:
+        with self._lock:
+            return frozenset(self._held)
+
+    def add(self, facts: InstanceFacts, part10: Octets) -> None:
+        with self._lock:
+            self._require_open()
+            if facts.sop_uid in self._held:
+                raise ValueError("the instance is in the pack already")
+            if part10.size != facts.sto_size or facts.study_uid != self._pack.study_uid:
+                raise ValueError("the facts are not those of these bytes or of this study")
+            with self._closing_on_error():
+                if self._sealed:
+                    self._cut_off_index()
+                for piece in self._encoder.add(facts, part10):
+                    self._write(piece)
+                self._ended.append(self._encoder.members[-1])
+                self._held.add(facts.sop_uid)
+                if self._written - self._group_start >= self._devices.group_size:
+                    self._commit()
+
+    def finish(self) -> Receipt:
+        with self._lock:
+            if self._receipt is None:
+                self._require_open()
+                if not self._encoder.members:
+                    raise ValueError("a pack holds at least one instance")
+                with self._closing_on_error():
+                    if not self._sealed:
+                        for piece in self._encoder.finish():
+                            self._write(piece)
+                        self._commit()
+                    self._write_sidecar()
+                    self._receipt = Receipt(
+                        key=self._key,
+                        container=self._container,
+                        size=self._written,
+                        crc64=combine_parts(self._parts),
+                        device=self._device.id,
+                    )
+                self.close()
+            return self._receipt
+
+    def close(self) -> None:
+        with self._lock:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+                self._devices.leave(self._device, self.promised)
+
+    def _write(self, piece: bytes | memoryview) -> None:
+        write_all(self._descriptor, piece)
+        self._group_crc64 = crc64(piece, self._group_crc64)
+        self._written += len(piece)
+
+    def _commit(self) -> None:
+        """What was written so far is on the platter, then in the journal."""
+        self._devices.check_room(self._device)
+        os.fsync(self._descriptor)
+        part = Part(
+            number=len(self._parts) + 1,
+            offset=self._group_start,
+            size=self._written - self._group_start,
+            crc64=self._group_crc64,
+            etag="",
+        )
+        self._journal.commit_group((part,), tuple(self._ended))
+        self._parts.append(part)
+        self._ended.clear()
+        self._group_start, self._group_crc64 = self._written, 0
+
+    def _cut_off_index(self) -> None:
+        """Instances came after the index was written: the journal cannot forget single parts, so all starts over."""
+        self._device.remove(self._key)
+        self._journal.reset("instances came after the index")
+        raise Retryable("the pack starts over", operation="resume", place=self._device.place)
+
+    def _write_sidecar(self) -> None:
+        index = Index(pack=self._pack, container=self._container, members=tuple(self._encoder.members))
+        put_sidecar(self._device, index, self._key)
+
+    def _require_open(self) -> None:
+        if self._descriptor < 0:
+            raise Retryable("the writer is closed", operation="write", place=self._device.place)
+
+    @contextmanager
+    def _closing_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            size = self._written
+            self.close()
+            if error.errno in _FULL:
+                self._remove_and_reset(size)
+                raise DeviceFull("is full", operation="write", place=self._device.place, code="ENOSPC") from error
+            raise _failed(error, "write", self._devices, self._device, self._journal) from error
+        except DeviceFull:
+            size = self._written
+            self.close()
+            self._remove_and_reset(size)
+            raise
+        except BaseException:
+            # Whatever it was, half an instance may be in the file: the next worker cuts it off.
+            self.close()
+            raise
+
+    def _remove_and_reset(self, size: int) -> None:
+        """A partial pack would be ingested as it is, so it goes before the journal forgets it."""
+        self._devices.mark_full(self._device, size)
+        self._device.remove(self._key)
+        self._device.remove(index_key_beside(self._pack, self._container, self._key))
+        self._journal.reset("device full")
+
+
+class AdoptingWriter:
+    """Takes a study whose finished pack lies on a device already: nothing is written, everything is compared."""
+
+    def __init__(self, device: Device, reader: PackReader, key: str, journal: Journal) -> None:
+        self._device = device
+        self._index = reader.index()
+        self._key = key
+        self._journal = journal
+        self._lock = threading.Lock()
+        self._members: dict[str, Member] = {}
+        self._receipt: Receipt | None = None
+
+    @property
+    def held(self) -> frozenset[str]:
+        with self._lock:
+            return frozenset(self._members)
+
+    def add(self, facts: InstanceFacts, part10: Octets) -> None:
+        del part10  # its digest is in the facts
+        with self._lock:
+            if facts.sop_uid in self._members:
+                raise ValueError("the instance is in the pack already")
+            self._members[facts.sop_uid] = Member(facts=facts, offset=0, length=0, lead=0)
+
+    def finish(self) -> Receipt:
+        with self._lock:
+            if self._receipt is None:
+                self._receipt = self._adopt()
+            return self._receipt
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _adopt(self) -> Receipt:
+        if not self._index.holds(self._members.values()):
+            raise AlreadyThere("the pack holds other instances", operation="adopt", place=self._device.place)
+        size = self._device.size(self._key)
+        checksum = 0
+        for piece in self._device.stream(self._key, 0, size):
+            checksum = crc64(piece, checksum)
+        container = self._index.container
+        self._journal.begin(key=self._key, container=container, device=self._device.id)
+        part = Part(number=1, offset=0, size=size, crc64=checksum, etag="")
+        self._journal.commit_group((part,), self._index.members)
+        put_sidecar(self._device, self._index, self._key)
+        return Receipt(key=self._key, container=container, size=size, crc64=checksum, device=self._device.id)
+
+
+def put_sidecar(device: Device, index: Index, pack_key: str) -> None:
+    """The index lies beside its pack, durable. A torn one of an earlier attempt is replaced."""
+    key = index_key_beside(index.pack, index.container, pack_key)
+    body = serialise_index(index)
+    try:
+        device.write_new(key, body)
+    except FileExistsError:
+        there = b"".join(device.stream(key, 0, len(body) + 1))
+        if there == body:
+            return
+        try:
+            parse_index(there)
+        except InvalidIndex:
+            device.remove(key)
+            device.write_new(key, body)
+            return
+        raise AlreadyThere("another index lies there", operation="write index", place=device.place) from None
+
+
+def _failed(error: OSError, operation: str, devices: Devices, device: Device, journal: Journal) -> StorageError:
+    """The typed error; a broken device is put out of use and the study starts over on another one."""
+    failure = storage_error(error, operation, device.place)
+    if error.errno in _FULL:
+        devices.mark_full(device, 1)
+        journal.reset("device full")
+        return DeviceFull("is full", operation=operation, place=device.place, code=failure.code)
+    if error.errno in _BROKEN:
+        devices.mark_failed(device, failure.code)
+        with suppress(OSError):
+            # It may still list a partial file; sealing a seed looks for those.
+            os.sync()
+        journal.reset("device failed")
+        return Retryable("the device has failed", operation=operation, place=device.place, code=failure.code)
+    if isinstance(failure, Rejected) and error.errno in (errno.ELOOP, errno.ENOTDIR):
+        return Rejected("something other than a plain folder is at our path", operation=operation, place=device.place)
+    return failure
