@@ -6,9 +6,10 @@ encloses it, and depth, elements per dataset and elements in all are bounded.
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import NamedTuple
 
 from imaging.errors import MalformedDataset
@@ -32,12 +33,12 @@ MAX_DEPTH = 64
 MAX_ELEMENTS = 50_000
 """Elements in one dataset or item; the fullest vendor headers have about 2,000."""
 MAX_VISITS = 20_000_000
-"""Element and item headers looked at per walker, about 10 s of work: a slide image with 100,000 tiles needs 4 million."""
+"""Element and item headers looked at per walker, about 10 s of work: a slide of 100,000 tiles needs 4 million."""
 
-SHORT_VRS = {
-    vr.encode(): vr for vr in "AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split()
-}
-LONG_VRS = {vr.encode(): vr for vr in "OB OD OF OL OV OW SQ SV UC UN UR UT UV".split()}
+_SHORT = "AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US"
+_LONG = "OB OD OF OL OV OW SQ SV UC UN UR UT UV"
+SHORT_VRS = {vr.encode(): vr for vr in _SHORT.split()}
+LONG_VRS = {vr.encode(): vr for vr in _LONG.split()}
 """VRs with two reserved bytes and a 32-bit length (PS3.5 section 7.1.2)."""
 
 
@@ -65,6 +66,13 @@ class Element(NamedTuple):
     """First byte behind the element, delimiter included."""
 
 
+_NEW_ELEMENT: Callable[[tuple[int, str, int, int, int, int]], Element] = partial(
+    tuple.__new__,  # pyright: ignore[reportUnknownMemberType]
+    Element,
+)
+"""Three times as fast as calling the class, in the one loop where that is felt."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scan:
     """The top-level elements of a dataset in the order they lie there."""
@@ -82,6 +90,7 @@ _BARE = {
     Encoding.EXPLICIT_BE: struct.Struct(">HHL"),
 }
 _LENGTH = {Encoding.EXPLICIT_LE: struct.Struct("<L"), Encoding.EXPLICIT_BE: struct.Struct(">L")}
+_BIG_ITEM = b"\xff\xfe\xe0\x00"
 _SMALLEST = 8
 """Bytes of the shortest element or item header."""
 
@@ -124,9 +133,12 @@ class Walker:
     def read(self, start: int, length: int) -> bytes:
         """The bytes of a value that was found by walking, so they exist."""
         at = start - self._base
-        if 0 <= at and at + length <= len(self._data):
+        if 0 <= at <= len(self._data) - length:
             return self._data[at : at + length]
-        return bytes(self.octets.read(start, length))
+        if length > WINDOW:
+            return bytes(self.octets.read(start, length))
+        self._data, self._base = bytes(self.octets.read(start, WINDOW)), start
+        return self._data[:length]
 
     def walk(
         self, position: int, limit: int, encoding: Encoding, depth: int, closer: int = NOTHING
@@ -173,15 +185,17 @@ class Walker:
             position += _SMALLEST + length
 
     def content_encoding(self, element: Element, encoding: Encoding) -> Encoding:
-        """How the items of a sequence are written: under VR UN always implicit (PS3.5 section 6.2.2).
+        """How the items of a sequence are written: under VR UN implicit (PS3.5 section 6.2.2).
 
-        Some writers relabel a sequence UN and leave its items explicit, so the first element is looked at.
+        Some writers relabel a sequence and leave its items as they were, so the first item is looked at.
         """
-        if element.vr != "UN":
+        if element.vr == "SQ" or encoding is Encoding.IMPLICIT_LE:
             return encoding
-        first = self.read(element.value + _SMALLEST, _SMALLEST) if element.value + 16 <= element.end else b""
-        if first[4:6] in SHORT_VRS or first[4:6] in LONG_VRS:
-            as_implicit = _BARE[Encoding.IMPLICIT_LE].unpack(first)[2]
+        head = self.read(element.value, min(16, element.end - element.value))
+        if encoding is Encoding.EXPLICIT_BE and head[:4] == _BIG_ITEM:
+            return encoding
+        if len(head) == 16 and (head[12:14] in SHORT_VRS or head[12:14] in LONG_VRS):
+            as_implicit = int.from_bytes(head[12:16], "little")
             if element.value + 16 + as_implicit > element.end:
                 return encoding
         return Encoding.IMPLICIT_LE
@@ -192,16 +206,18 @@ class Walker:
         unpack = _EXPLICIT[encoding].unpack_from
         unpack_length = _LENGTH[encoding].unpack_from
         unpack_bare = _BARE[encoding].unpack_from
-        short, long, new = SHORT_VRS, LONG_VRS, tuple.__new__
+        short, long, new = SHORT_VRS, LONG_VRS, _NEW_ELEMENT
         elements: list[Element] = []
         append = elements.append
         oddness, previous = 0, -1
-        data, base, edge = self._look(position, limit)
+        data, base, edge = self._look(position)
         for _ in range(MAX_ELEMENTS):
             if position >= limit:
                 return self._ended(elements, position, limit, closer, oddness)
             if position + 12 > edge:
-                data, base, edge = self._look(position, limit)
+                data, base, edge = self._look(position)
+                if limit - position < _SMALLEST and self._only_zeros(position, limit, depth):
+                    return elements, limit, oddness
             group, number, code, length = unpack(data, position - base)
             tag = group << 16 | number
             vr = short.get(code)
@@ -214,18 +230,24 @@ class Walker:
             else:
                 if tag == closer != NOTHING:
                     return elements, position + 8, oddness
-                (length,) = unpack_bare(data, position - base)[2:]
-                if self._only_zeros(position, limit, tag, depth):
+                if tag == 0 and self._only_zeros(position, limit, depth):
                     return elements, limit, oddness
-                if group == 0xFFFE or _is_capitals(code):
-                    raise MalformedDataset("unknown VR or stray delimiter", position)
-                # Writers that fall back to implicit headers in the middle of an explicit dataset exist.
-                self.flags.add(Flag.IMPLICIT_IN_EXPLICIT)
-                vr, value = "", position + 8
+                if group == 0xFFFE:
+                    raise MalformedDataset("stray delimiter", position)
+                value = position + 8
+                if _is_capitals(code):
+                    # pydicom takes these for VRs with a 16-bit length as well.
+                    self.flags.add(Flag.UNKNOWN_VR)
+                    vr = code.decode("ascii")
+                else:
+                    # Writers that fall back to implicit headers in the middle of an explicit dataset exist.
+                    self.flags.add(Flag.IMPLICIT_IN_EXPLICIT)
+                    vr = ""
+                    length = unpack_bare(data, position - base)[2]
             if length == UNDEFINED:
                 element = Element(tag, vr, position, value, length, 0)
                 end = self._skip(element, limit, encoding, depth)
-                data, base, edge = self._look(end, limit)
+                data, base, edge = self._look(end)
             else:
                 end = value + length
                 oddness |= length
@@ -235,24 +257,24 @@ class Walker:
             if tag <= previous:
                 self.flags.add(Flag.OUT_OF_ORDER)
             previous = tag
-            append(new(Element, (tag, vr, position, value, length, end)))
+            append(new((tag, vr, position, value, length, end)))
             position = end
         raise MalformedDataset("too many elements", position)
 
-    def _walk_implicit(
-        self, position: int, limit: int, depth: int, closer: int
-    ) -> tuple[list[Element], int, int]:
+    def _walk_implicit(self, position: int, limit: int, depth: int, closer: int) -> tuple[list[Element], int, int]:
         unpack = _BARE[Encoding.IMPLICIT_LE].unpack_from
-        new = tuple.__new__
+        new = _NEW_ELEMENT
         elements: list[Element] = []
         append = elements.append
         oddness, previous = 0, -1
-        data, base, edge = self._look(position, limit)
+        data, base, edge = self._look(position)
         for _ in range(MAX_ELEMENTS):
             if position >= limit:
                 return self._ended(elements, position, limit, closer, oddness)
-            if position + 8 > edge:
-                data, base, edge = self._look(position, limit)
+            if position + 12 > edge:
+                data, base, edge = self._look(position)
+                if limit - position < _SMALLEST and self._only_zeros(position, limit, depth):
+                    return elements, limit, oddness
             group, number, length = unpack(data, position - base)
             tag = group << 16 | number
             value = position + 8
@@ -260,12 +282,12 @@ class Walker:
                 if tag == closer:
                     return elements, value, oddness
                 raise MalformedDataset("stray delimiter", position)
-            if tag == 0 and self._only_zeros(position, limit, tag, depth):
+            if tag == 0 and self._only_zeros(position, limit, depth):
                 return elements, limit, oddness
             if length == UNDEFINED:
                 element = Element(tag, "", position, value, length, 0)
                 end = self._skip(element, limit, Encoding.IMPLICIT_LE, depth)
-                data, base, edge = self._look(end, limit)
+                data, base, edge = self._look(end)
             else:
                 end = value + length
                 oddness |= length
@@ -275,20 +297,17 @@ class Walker:
             if tag <= previous:
                 self.flags.add(Flag.OUT_OF_ORDER)
             previous = tag
-            append(new(Element, (tag, "", position, value, length, end)))
+            append(new((tag, "", position, value, length, end)))
             position = end
         raise MalformedDataset("too many elements", position)
 
-    def _look(self, position: int, limit: int) -> tuple[bytes, int, int]:
+    def _look(self, position: int) -> tuple[bytes, int, int]:
         """A window that holds `position` and the header there, its first offset and the offset behind it."""
         edge = self._base + len(self._data)
-        if position < self._base or position + 12 > edge:
-            if 0 < limit - position < _SMALLEST and not self._only_zeros(position, limit, 0, 0):
-                raise MalformedDataset("dataset ends inside an element header", position)
-            if edge < self.size or position < self._base:
-                self._data = bytes(self.octets.read(position, min(WINDOW, max(0, self.size - position))))
-                self._base = position
-                edge = position + len(self._data)
+        if position < self._base or position + 12 > edge < self.size:
+            self._data = bytes(self.octets.read(position, min(WINDOW, max(0, self.size - position))))
+            self._base = position
+            edge = position + len(self._data)
         return self._data, self._base, edge
 
     def _ended(
@@ -298,9 +317,9 @@ class Walker:
             raise MalformedDataset("item without its delimiter", limit)
         return elements, position, oddness
 
-    def _only_zeros(self, position: int, limit: int, tag: int, depth: int) -> bool:
+    def _only_zeros(self, position: int, limit: int, depth: int) -> bool:
         """Whether nothing but zeros is left of the top-level dataset: archives pad files to their block size."""
-        if tag or depth or limit - position > WINDOW:
+        if depth or limit - position > WINDOW:
             return False
         if any(self.octets.read(position, limit - position)):
             return False
@@ -358,4 +377,4 @@ class Walker:
 
 
 def _is_capitals(code: bytes) -> bool:
-    return code.isalpha() and code.isupper()
+    return len(code) == 2 and code.isalpha() and code.isupper()
