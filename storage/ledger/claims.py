@@ -1,16 +1,15 @@
 """Leases on deliveries: how work is handed out, kept, given back and recovered."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from dataclasses import fields
+from datetime import timedelta
 
 from psycopg.rows import DictRow, class_row, dict_row
 
-from imaging.uid import Uid
 from storage.errors import LostClaim
 from storage.ledger.pool import Connection, Pool
 from storage.ledger.receipts import receipt_of
-from storage.ledger.records import Claim, FeedClaim, LeaseKind, PullClaim, ValidateClaim
+from storage.ledger.records import Claim, FeedClaim, PullClaim, ValidateClaim
 
 DUE_BATCH = 100
 """Waiting rows put back into the queue by one claim: more than one claim can use, few enough to stay cheap."""
@@ -19,40 +18,12 @@ RECOVER_BATCH = 1_000
 REASON_LENGTH = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkLeft:
-    """Whether anything remains that a worker could still do."""
-
-    claimable: bool
-    leased: bool
-    waiting: bool
-    """Rows that rest before their next attempt."""
-
-    @property
-    def any(self) -> bool:
-        return self.claimable or self.leased or self.waiting
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveClaim:
-    """Who holds what, until when."""
-
-    delivery_id: int
-    study_uid: Uid
-    revision: int
-    destination: str
-    kind: LeaseKind
-    worker: str
-    lease_until: datetime
-    attempts: int
-
-
 class Claims:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     def pull(
-        self, worker: str, *, source_id: int, lease: timedelta, only: Sequence[int] | None = None
+        self, worker: str, source_id: int, lease: timedelta, *, only: Sequence[int] | None = None
     ) -> PullClaim | None:
         """The most urgent study of the source is this worker's for `lease`; None when there is none to have.
 
@@ -90,7 +61,7 @@ class Claims:
             )
             return tuple(row[0] for row in rows)
 
-    def feed(self, worker: str, *, destination_ids: Sequence[int], lease: timedelta) -> FeedClaim | None:
+    def feed(self, worker: str, destination_ids: Sequence[int], lease: timedelta) -> FeedClaim | None:
         """The most urgent study to be fed to one of the destinations, tried in the order given."""
         with self._pool.transaction("claim feed") as conn:
             for destination_id in _open_for_work(conn, destination_ids):
@@ -100,7 +71,7 @@ class Claims:
                     return FeedClaim(**_claim_part(FeedClaim, row), receipt=receipt_of(row))
         return None
 
-    def validate(self, worker: str, *, destination_ids: Sequence[int], lease: timedelta) -> ValidateClaim | None:
+    def validate(self, worker: str, destination_ids: Sequence[int], lease: timedelta) -> ValidateClaim | None:
         """The most urgent delivery to be read back at one of the destinations, tried in the order given."""
         with self._pool.transaction("claim validation") as conn:
             for destination_id in _ready_to_read(conn, destination_ids):
@@ -110,7 +81,7 @@ class Claims:
                     return ValidateClaim(**_claim_part(ValidateClaim, row), receipt=receipt_of(row))
         return None
 
-    def renew(self, worker: str, claims: Sequence[Claim], *, lease: timedelta) -> tuple[Claim, ...]:
+    def renew(self, worker: str, claims: Sequence[Claim], lease: timedelta) -> tuple[Claim, ...]:
         """The claims last for another `lease` from now; those that were lost are returned."""
         with self._pool.transaction("renew claims") as conn:
             rows = conn.execute(
@@ -123,18 +94,12 @@ class Claims:
             kept = {row[0] for row in rows}
         return tuple(claim for claim in claims if claim.delivery_id not in kept)
 
-    def retry_later(self, claim: Claim, *, delay: timedelta, reason: str) -> None:
-        """The delivery rests for `delay` and is claimable again; the attempt counts. Raises `LostClaim`.
+    def release(self, claim: Claim, *, delay: timedelta, reason: str, spent: bool) -> None:
+        """The delivery rests for `delay` and is claimable again. Raises `LostClaim`.
 
-        `reason` is kept for people (200 characters) and must hold nothing from a dataset.
+        `spent` says whether the attempt counts: not when the fault was nobody's, or not the study's. `reason` is
+        kept for people (200 characters) and must hold nothing from a dataset.
         """
-        self._release(claim, delay, reason, attempts_back=0)
-
-    def give_back(self, claim: Claim, *, delay: timedelta = timedelta(0), reason: str) -> None:
-        """As `retry_later`, but the attempt does not count: nothing was wrong with the study. Raises `LostClaim`."""
-        self._release(claim, delay, reason, attempts_back=1)
-
-    def _release(self, claim: Claim, delay: timedelta, reason: str, *, attempts_back: int) -> None:
         with self._pool.transaction("release claim") as conn:
             released = conn.execute(
                 "update delivery set lease_owner = null, lease_until = null, lease_kind = null, reason = %(reason)s,"
@@ -144,7 +109,7 @@ class Claims:
                 {
                     "reason": reason[:REASON_LENGTH],
                     "delay": delay,
-                    "back": attempts_back,
+                    "back": 0 if spent else 1,
                     "id": claim.delivery_id,
                     "epoch": claim.epoch,
                     "worker": claim.worker,
@@ -166,24 +131,6 @@ class Claims:
                 " reason = 'worker restarted' where lease_owner = %s",
                 (worker,),
             ).rowcount
-
-    def live(self) -> tuple[LiveClaim, ...]:
-        """Every lease that has not ended, longest running first."""
-        with self._pool.transaction("list claims") as conn:
-            rows = conn.cursor(row_factory=class_row(LiveClaim)).execute(
-                "select d.delivery_id, s.study_uid, d.revision, x.name as destination, d.lease_kind as kind,"
-                " d.lease_owner as worker, d.lease_until, d.attempts"
-                " from delivery d join study s using (study_key) join destination x using (destination_id)"
-                " where d.lease_owner is not null order by d.lease_until"
-            )
-            return tuple(rows)
-
-    def work_left(self) -> WorkLeft:
-        """Whether anything is claimable (at an open destination), held or resting."""
-        with self._pool.transaction("work left") as conn:
-            row = conn.cursor(row_factory=class_row(WorkLeft)).execute(_WORK_LEFT).fetchone()
-        assert row is not None  # a select without a table
-        return row
 
 
 def lost(claim: Claim, operation: str) -> LostClaim:
@@ -294,17 +241,3 @@ update delivery d set lease_owner = null, lease_until = null, lease_kind = null,
 from (select delivery_id from delivery where lease_owner is not null and lease_until <= limosa_now()
       order by lease_until limit %(limit)s for update skip locked) expired
 where d.delivery_id = expired.delivery_id"""
-
-_WORK_LEFT = """
-select
-  exists (select from source s, destination i where i.inline and i.state = 'open' and exists (
-    select from delivery d where d.source_id = s.source_id and d.state = 'pending' and d.pulled
-      and d.lease_owner is null and d.not_before is null))
-  or exists (select from destination x where x.state = 'open' and exists (
-    select from delivery d where d.destination_id = x.destination_id and d.state = 'pending' and not d.pulled
-      and d.ready and d.lease_owner is null and d.not_before is null))
-  or exists (select from destination x where x.state in ('open', 'full') and exists (
-    select from delivery d where d.destination_id = x.destination_id and d.state in ('written', 'arrived')
-      and d.lease_owner is null and d.not_before is null)) as claimable,
-  exists (select from delivery where lease_owner is not null) as leased,
-  exists (select from delivery where not_before is not null) as waiting"""

@@ -7,42 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from imaging.facts import InstanceFacts
+from imaging.roots import uid_set_root
 from imaging.uid import Uid
 from storage.errors import IntegrityError
 from storage.ledger.claims import lost
 from storage.ledger.custody import append
-from storage.ledger.evidence import sop_key, uid_root
+from storage.ledger.evidence import sop_key
 from storage.ledger.exceptions import put_problem
 from storage.ledger.facts import SharedSop, shared_sops
 from storage.ledger.pool import Connection, Pool
 from storage.ledger.receipts import put_receipt
 from storage.ledger.records import Claim, CustodyNote, FeedClaim, Problem, PullClaim, ValidateClaim
 from storage.packs.model import Receipt
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpectedSet:
-    """The instances the source says the study has."""
-
-    count: int
-    root: bytes
-    """`evidence.uid_root` of their SOP Instance UIDs."""
-
-    @classmethod
-    def of(cls, sop_uids: Sequence[Uid] | frozenset[Uid] | set[Uid]) -> "ExpectedSet":
-        distinct = frozenset(sop_uids)
-        return cls(count=len(distinct), root=uid_root(distinct))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WrittenTotals:
-    """What a completing commit put into the ledger."""
-
-    instances: int
-    raw_bytes: int
-    sto_bytes: int
-    shared: tuple[SharedSop, ...]
-    """SOP Instance UIDs that other studies hold too: noticed, not refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +41,16 @@ class Commits:
         self,
         claim: PullClaim,
         *,
-        expected: ExpectedSet,
+        expected_root: bytes,
         receipt: Receipt,
         note: CustodyNote,
         facts: Sequence[InstanceFacts] | None = None,
-    ) -> WrittenTotals:
+    ) -> tuple[SharedSop, ...]:
         """The study's revision is complete and durable at the inline destination; the others may be fed from it.
 
-        The instances are `facts`, or the members the journal holds when `facts` is None.
+        The instances are `facts`, or the members the journal holds when `facts` is None; `expected_root` is
+        `imaging.roots.uid_set_root` of the instances the source says the study has. Returned are the SOP Instance
+        UIDs that other studies hold too: noticed, not refused.
 
         Raises
         ------
@@ -84,9 +62,9 @@ class Commits:
         with self._pool.transaction("commit written") as conn:
             _move_to_written(conn, claim, "commit written")
             sop_uids = _insert_staged(conn, claim) if facts is None else _insert_facts(conn, claim, facts)
-            if not sop_uids or ExpectedSet.of(sop_uids) != expected or len(sop_uids) != expected.count:
+            if not sop_uids or uid_set_root(sop_uids) != expected_root:
                 raise IntegrityError(
-                    f"{len(sop_uids)} instances, {expected.count} expected, or other UIDs",
+                    f"the {len(sop_uids)} instances are not the expected set",
                     operation="commit written",
                     place=f"delivery {claim.delivery_id}",
                 )
@@ -96,10 +74,10 @@ class Commits:
             )
             shared = shared_sops(conn, claim.study_key, sop_uids)
             put_receipt(conn, claim.delivery_id, receipt, len(sop_uids))
-            row = conn.execute(
-                _CLOSE_REVISION, {"study": claim.study_key, "revision": claim.revision, "root": expected.root}
-            ).fetchone()
-            if row is None:
+            closed = conn.execute(
+                _CLOSE_REVISION, {"study": claim.study_key, "revision": claim.revision, "root": expected_root}
+            ).rowcount
+            if closed != 1:
                 raise lost(claim, "commit written")
             conn.execute(
                 "update delivery set ready = true where study_key = %s and revision = %s and not ready",
@@ -107,7 +85,7 @@ class Commits:
             )
             _forget_upload(conn, claim)
             _note(conn, claim, note)
-        return WrittenTotals(instances=row[0], raw_bytes=row[1], sto_bytes=row[2], shared=shared)
+        return shared
 
     def fed(self, claim: FeedClaim, *, receipt: Receipt, note: CustodyNote) -> None:
         """The study is durable at another destination. Raises `LostClaim`."""
@@ -117,19 +95,21 @@ class Commits:
             _forget_upload(conn, claim)
             _note(conn, claim, note)
 
-    def validated(self, claim: ValidateClaim, *, counts: ValidationCounts, note: CustodyNote) -> None:
-        """The delivery is proven.
+    def validated(self, claim: ValidateClaim, *, instances: int, digests_compared: int, note: CustodyNote) -> None:
+        """The delivery is proven: a read-back of all its instances found nothing.
 
         Raises
         ------
         LostClaim
             Nothing was committed.
         IntegrityError
-            The counts prove nothing: a finding, or fewer instances compared than were written. Use `fail`.
+            Fewer or more instances were read back or compared than were written; nothing was committed.
         """
-        clean = counts.mismatches == 0 and counts.missing == 0 and counts.surplus == 0
-        if not clean or counts.instances != claim.instances or counts.digests_compared < claim.instances:
+        if instances != claim.instances or digests_compared < claim.instances:
             raise IntegrityError("the read-back proves nothing", operation="commit validated")
+        counts = ValidationCounts(
+            instances=instances, digests_compared=digests_compared, mismatches=0, missing=0, surplus=0
+        )
         with self._pool.transaction("commit validated") as conn:
             moved = conn.execute(
                 "update delivery set state = 'validated', validated_at = limosa_now(), attempts = 0,"
@@ -172,7 +152,7 @@ class Commits:
             _note(conn, claim, CustodyNote(event="exception", payload={"kind": problem.kind}))
         return exception_id
 
-    def empty_confirmed(self, claim: PullClaim, *, note: CustodyNote) -> None:
+    def empty_confirmed(self, claim: PullClaim) -> None:
         """The archive lists the study and holds no instance of it; there is nothing to deliver. Raises `LostClaim`."""
         with self._pool.transaction("commit empty") as conn:
             conn.execute("select from study where study_key = %s for no key update", (claim.study_key,))
@@ -196,7 +176,7 @@ class Commits:
                 (claim.study_key, claim.revision),
             )
             _forget_upload(conn, claim)
-            _note(conn, claim, note)
+            _note(conn, claim, CustodyNote(event="empty_confirmed", payload={"revision": claim.revision}))
 
 
 def _move_to_written(conn: Connection, claim: PullClaim | FeedClaim, operation: str) -> None:
@@ -218,10 +198,13 @@ def _insert_staged(conn: Connection, claim: Claim) -> list[Uid]:
 
 
 def _insert_facts(conn: Connection, claim: Claim, facts: Sequence[InstanceFacts]) -> list[Uid]:
+    sop_uids = [one.sop_uid for one in facts]
+    if len(set(sop_uids)) != len(sop_uids):
+        raise IntegrityError("an instance occurs twice", operation="commit written")
+    if any(one.study_uid != claim.study_uid for one in facts):
+        raise IntegrityError("an instance belongs to another study", operation="commit written")
     with conn.cursor().copy(_COPY_INSTANCES) as copy:
-        for one in facts:
-            if one.study_uid != claim.study_uid:
-                raise IntegrityError("an instance belongs to another study", operation="commit written")
+        for one in sorted(facts, key=lambda one: one.sop_uid):
             copy.write_row(
                 (
                     claim.study_key,
@@ -239,7 +222,7 @@ def _insert_facts(conn: Connection, claim: Claim, facts: Sequence[InstanceFacts]
                     list(one.flags),
                 )
             )
-    return [one.sop_uid for one in facts]
+    return sop_uids
 
 
 def _put_validation(conn: Connection, claim: Claim, counts: ValidationCounts) -> None:
@@ -285,5 +268,4 @@ update study_revision r set written_at = limosa_now(), expected_root = %(root)s,
 from (select count(*) as instances, coalesce(sum(raw_size), 0)::bigint as raw_bytes,
         coalesce(sum(sto_size), 0)::bigint as sto_bytes
       from instance where study_key = %(study)s and revision = %(revision)s) t
-where r.study_key = %(study)s and r.revision = %(revision)s and r.written_at is null
-returning r.instances, r.raw_bytes, r.sto_bytes"""
+where r.study_key = %(study)s and r.revision = %(revision)s and r.written_at is null"""

@@ -1,7 +1,7 @@
-"""How the ledger hashes: SOP keys, the root of an expected set, the links of a custody chain. Pure."""
+"""How the ledger hashes: SOP keys and the links of a custody chain. Pure."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -20,11 +20,6 @@ def sop_key(sop_uid: Uid) -> UUID:
     128 bits: among four billion UIDs a chance collision has odds of one in 4e19.
     """
     return UUID(bytes=blake3(sop_uid.encode("ascii")).digest(length=16))
-
-
-def uid_root(sop_uids: Iterable[Uid]) -> bytes:
-    """BLAKE3 over the sorted UIDs, each followed by a line feed: one value that two equal sets share."""
-    return blake3("".join(f"{uid}\n" for uid in sorted(sop_uids)).encode("ascii")).digest()
 
 
 def link_hash(*, study_uid: Uid, seq: int, at: datetime, event: str, actor: str, payload: Json, prev: bytes) -> bytes:

@@ -6,7 +6,6 @@ from enum import StrEnum
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from imaging.uid import Uid
 from storage.ledger.custody import append
 from storage.ledger.pool import Connection, Pool
 from storage.ledger.records import CustodyNote, OpenProblem, Problem, Severity
@@ -29,21 +28,15 @@ class Exceptions:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    def open(self, problem: Problem, *, study_uid: Uid | None = None, destination_id: int | None = None) -> int:
+    def open(self, problem: Problem, *, study_key: int | None = None, destination_id: int | None = None) -> int:
         """The problem is on the list; its id. Seen again while open, its row counts and keeps the latest evidence.
 
         A blocking problem of a study stops the study, of a study at a destination that delivery; whoever holds it
         loses the claim. What was written already stays written.
         """
         with self._pool.transaction("open exception") as conn:
-            study_key = None
-            if study_uid is not None:
-                row = conn.execute(
-                    "select study_key from study where study_uid = %s for no key update", (study_uid,)
-                ).fetchone()
-                if row is None:
-                    raise LookupError("the ledger does not know this study")
-                study_key = row[0]
+            if study_key is not None:
+                conn.execute("select from study where study_key = %s for no key update", (study_key,))
             delivery_id = None
             if study_key is not None and destination_id is not None:
                 row = conn.execute(_DELIVERY, {"study": study_key, "destination": destination_id}).fetchone()

@@ -20,6 +20,18 @@ class SharedSop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KnownArrival:
+    """What the ledger knows of an instance that came without being asked for."""
+
+    study_key: int | None
+    """None: the study is unknown."""
+    pending: bool
+    """The study is still to be pulled, and the instance would come with it."""
+    raw1: bytes | None
+    """RAW1 of the instance in the latest revision that holds it; None when none does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationProof:
     """What is proven at one destination."""
 
@@ -33,21 +45,25 @@ class Facts:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    def of_revision(self, study_uid: Uid, revision: int) -> tuple[InstanceFacts, ...]:
+    def instances(self, study_key: int, revision: int) -> tuple[InstanceFacts, ...]:
         """Every instance of the written revision, in order of SOP Instance UID."""
         with self._pool.transaction("read facts") as conn:
             rows = conn.cursor(row_factory=dict_row).execute(
                 "select s.study_uid, i.* from study s join instance i using (study_key)"
-                " where s.study_uid = %s and i.revision = %s order by i.sop_uid",
-                (study_uid, revision),
+                " where s.study_key = %s and i.revision = %s order by i.sop_uid",
+                (study_key, revision),
             )
             return tuple(_facts(row) for row in rows)
 
-    def instance(self, study_uid: Uid, sop_uid: Uid) -> InstanceFacts | None:
-        """The instance as the study's latest revision holds it: how a late arrival is recognised."""
-        with self._pool.transaction("find instance") as conn:
-            row = conn.cursor(row_factory=dict_row).execute(_INSTANCE, {"study": study_uid, "sop": sop_uid}).fetchone()
-        return None if row is None else _facts(row)
+    def arrival(self, study_uid: Uid, sop_uid: Uid) -> KnownArrival:
+        """What the ledger knows of an instance that nobody asked for."""
+        with self._pool.transaction("find arrival") as conn:
+            row = (
+                conn.cursor(row_factory=class_row(KnownArrival))
+                .execute(_ARRIVAL, {"study": study_uid, "sop": sop_uid})
+                .fetchone()
+            )
+        return row or KnownArrival(study_key=None, pending=False, raw1=None)
 
     def shared(self, study_uid: Uid, sop_uids: Sequence[Uid]) -> tuple[SharedSop, ...]:
         """Which of the study's SOP Instance UIDs are known from other studies."""
@@ -96,6 +112,10 @@ def _facts(row: DictRow) -> InstanceFacts:
     )
 
 
-_INSTANCE = """
-select s.study_uid, i.* from study s join instance i using (study_key)
-where s.study_uid = %(study)s and i.sop_uid = %(sop)s order by i.revision desc limit 1"""
+_ARRIVAL = """
+select s.study_key,
+  exists (select from delivery d where d.study_key = s.study_key and d.revision = s.revision
+          and d.pulled and d.state = 'pending') as pending,
+  (select i.raw1 from instance i where i.study_key = s.study_key and i.sop_uid = %(sop)s
+   order by i.revision desc limit 1) as raw1
+from study s where s.study_uid = %(study)s"""

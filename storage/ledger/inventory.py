@@ -138,6 +138,11 @@ class Inventory:
         with self._pool.transaction("record studies") as conn:
             return _record_studies(conn, source_id, studies)
 
+    def recount(self, study_key: int) -> None:
+        """The study's next plan makes a new revision: the source was found to hold more than was delivered."""
+        with self._pool.transaction("mark recount") as conn:
+            conn.execute("update study set recount = true where study_key = %s and state <> 'discovered'", (study_key,))
+
     def window(self, source_id: int, keys: Mapping[str, str]) -> WindowRow | None:
         """The window's answer in the current generation; None when it was not asked yet."""
         with self._pool.transaction("read window") as conn:

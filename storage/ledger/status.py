@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from psycopg.rows import class_row
 
 from imaging.uid import Uid
 from storage.ledger.lifecycle import DeliveryState, StudyState, StudyStatus, study_status
 from storage.ledger.pool import Pool
+from storage.ledger.records import LeaseKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,34 @@ class StudyRow:
         return study_status(self.state, self.states)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkLeft:
+    """Whether anything remains that a worker could still do."""
+
+    claimable: bool
+    leased: bool
+    waiting: bool
+    """Rows that rest before their next attempt."""
+
+    @property
+    def any(self) -> bool:
+        return self.claimable or self.leased or self.waiting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveClaim:
+    """Who holds what, until when."""
+
+    delivery_id: int
+    study_uid: Uid
+    revision: int
+    destination: str
+    kind: LeaseKind
+    worker: str
+    lease_until: datetime
+    attempts: int
+
+
 class Status:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -101,6 +130,24 @@ class Status:
             )
             return tuple(rows)
 
+    def live_claims(self) -> tuple[LiveClaim, ...]:
+        """Every lease that has not ended, longest running first."""
+        with self._pool.transaction("list claims") as conn:
+            rows = conn.cursor(row_factory=class_row(LiveClaim)).execute(
+                "select d.delivery_id, s.study_uid, d.revision, x.name as destination, d.lease_kind as kind,"
+                " d.lease_owner as worker, d.lease_until, d.attempts"
+                " from delivery d join study s using (study_key) join destination x using (destination_id)"
+                " where d.lease_owner is not null order by d.lease_until"
+            )
+            return tuple(rows)
+
+    def work_left(self) -> WorkLeft:
+        """Whether anything is claimable (at an open destination), held or resting."""
+        with self._pool.transaction("work left") as conn:
+            row = conn.cursor(row_factory=class_row(WorkLeft)).execute(_WORK_LEFT).fetchone()
+        assert row is not None  # a select without a table
+        return row
+
     def study(self, study_uid: Uid) -> StudyRow | None:
         """One study."""
         rows = self._study_rows(uids=[study_uid], state=None, after=0, limit=1)
@@ -132,3 +179,17 @@ from study s left join study_revision r on r.study_key = s.study_key and r.revis
 where s.study_key > %(after)s and (%(uids)s::text[] is null or s.study_uid = any(%(uids)s::text[]))
   and (%(state)s::study_state is null or s.state = %(state)s)
 order by s.study_key limit %(limit)s"""
+
+_WORK_LEFT = """
+select
+  exists (select from source s, destination i where i.inline and i.state = 'open' and exists (
+    select from delivery d where d.source_id = s.source_id and d.state = 'pending' and d.pulled
+      and d.lease_owner is null and d.not_before is null))
+  or exists (select from destination x where x.state = 'open' and exists (
+    select from delivery d where d.destination_id = x.destination_id and d.state = 'pending' and not d.pulled
+      and d.ready and d.lease_owner is null and d.not_before is null))
+  or exists (select from destination x where x.state in ('open', 'full') and exists (
+    select from delivery d where d.destination_id = x.destination_id and d.state in ('written', 'arrived')
+      and d.lease_owner is null and d.not_before is null)) as claimable,
+  exists (select from delivery where lease_owner is not null) as leased,
+  exists (select from delivery where not_before is not null) as waiting"""
