@@ -162,8 +162,11 @@ class Intake:
         return Arrival.WRITTEN
 
     def reject(self, sop_uid: str) -> None:
-        """The instance came but cannot be understood; asking for it again would bring the same."""
+        """The instance came but cannot be understood; asking for it again would bring the same. Ignored for
+        instances that this study does not wait for."""
         with self._changed:
+            if sop_uid not in self._expected or sop_uid in self._held:
+                return
             self._rejected.add(sop_uid)
             self._last_arrival = time.monotonic()
             self._arrivals += 1

@@ -49,3 +49,7 @@ class Router:
     def find(self, study_uid: Uid) -> Intake | None:
         with self._lock:
             return self._open.get(study_uid)
+
+    def open_intakes(self) -> tuple[Intake, ...]:
+        with self._lock:
+            return tuple(self._open.values())

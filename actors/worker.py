@@ -4,15 +4,23 @@ A worker starts nothing it was not asked to by a row: each lane claims, works, c
 Whoever started it may be gone; draining, pausing and the hours window are read from the ledger.
 """
 
+import contextlib
 import logging
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
 
 from actors.faults import fault_site
+from actors.leases import Lease, LeaseKeeper
+from actors.options import MoverLimits
 from storage.errors import LostClaim, Retryable
+from storage.ledger.ledger import Ledger
+from storage.ledger.records import Claim
 
 IDLE_POLL = 0.5
 """Seconds between looks for work when there was none: short enough for small jobs, 2 queries a second."""
@@ -48,6 +56,15 @@ class Tally:
             self.instances += instances
             self.bytes += size
             self.failures += failures
+
+    def busy(self, change: int) -> None:
+        with self.lock:
+            self.busy_lanes += change
+
+    def halt(self, reason: str) -> None:
+        """Why no lane can work until a person acts; empty when they can."""
+        with self.lock:
+            self.halted = reason
 
     def report(self) -> dict[str, int | str]:
         with self.lock:
@@ -95,8 +112,6 @@ class Lanes:
 
     def _run(self, lane: int) -> None:
         while not self._drain.is_set():
-            with self._tally.lock:
-                self._tally.busy_lanes += 1
             try:
                 turn = self._turn(lane)
             except (Retryable, LostClaim) as error:
@@ -110,10 +125,86 @@ class Lanes:
                 self._log.error("turn_failed", extra={"error": fault_site(error)})
                 self._tally.add(failures=1)
                 turn = Turn.HALTED
-            finally:
-                with self._tally.lock:
-                    self._tally.busy_lanes -= 1
             if turn is Turn.IDLE:
                 self._drain.wait(IDLE_POLL)
             elif turn is Turn.HALTED:
                 self._drain.wait(TROUBLE_POLL)
+
+
+C = TypeVar("C", bound=Claim)
+
+
+class Duty(Protocol[C]):
+    """What a worker does with its claims."""
+
+    def claim(self) -> C | None:
+        """The next claim, or None when there is nothing to do now."""
+        ...
+
+    def work(self, lane: int, lease: Lease[C], stop: Callable[[], bool]) -> Turn:
+        """The claim is committed, released or failed. `stop` turns true when it is lost or the worker drains."""
+        ...
+
+    def close(self) -> None:
+        """Connections of the lanes are closed."""
+        ...
+
+
+class Worker(Generic[C]):
+    """One worker process: lanes, leases and heartbeat around a duty."""
+
+    def __init__(
+        self, *, name: str, kind: str, lanes: int, limits: MoverLimits, ledger: Ledger, duty: Duty[C], tally: Tally
+    ) -> None:
+        self._name = name
+        self._kind = kind
+        self._ledger = ledger
+        self._duty = duty
+        self._tally = tally
+        self._keeper: LeaseKeeper[C] = LeaseKeeper(
+            lambda claims, lease: ledger.claims.renew(name, claims, lease=lease), limits.lease, self._beat
+        )
+        self._lanes = Lanes(name, lanes, self._turn, tally)
+
+    def start(self) -> None:
+        """The lanes run. What a predecessor of the same name held returns to the pool first."""
+        self._ledger.claims.recover_worker(self._name)
+        self._ledger.control.enrol(self._name, kind=self._kind, host=socket.gethostname(), pid=os.getpid())
+        self._keeper.start()
+        self._lanes.start()
+
+    def drain(self) -> None:
+        """No new claim is made; work in progress is told to stop. Returns at once."""
+        self._lanes.drain()
+
+    def stop(self, seconds: float) -> bool:
+        """Whether every lane ended within `seconds`; what did not is left to its lease."""
+        self._lanes.drain()
+        ended = self._lanes.join(seconds)
+        self._keeper.stop()
+        self._duty.close()
+        if ended:
+            with contextlib.suppress(Retryable):  # the row only tells who is missed
+                self._ledger.control.dismiss(self._name)
+        return ended
+
+    def report(self) -> dict[str, int | str]:
+        return self._tally.report()
+
+    def _beat(self) -> None:
+        # Every worker looks after dead ones, since the driver may be gone.
+        self._ledger.claims.recover()
+        self._ledger.control.beat(self._name, self._tally.report())
+
+    def _turn(self, lane: int) -> Turn:
+        asked_at = time.monotonic()
+        claim = self._duty.claim()
+        if claim is None:
+            return Turn.IDLE
+        lease = self._keeper.keep(claim, asked_at)
+        self._tally.busy(1)
+        try:
+            return self._duty.work(lane, lease, lambda: lease.lost or self._lanes.draining)
+        finally:
+            self._tally.busy(-1)
+            self._keeper.drop(lease)

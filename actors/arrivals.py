@@ -1,0 +1,199 @@
+"""What a mover does with each instance that arrives: describe it, find its study, hand it over.
+
+This is the receiver's handler; it runs in the association's thread and answers with a C-STORE status.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import assert_never
+
+from actors.dimse.incoming import Incoming
+from actors.faults import fault_site
+from actors.intake import Arrival, Intake
+from actors.problems import problem
+from actors.routing import Peers, Router
+from imaging.errors import Refused
+from imaging.facts import InstanceFacts
+from imaging.instance import describe
+from imaging.octets import Octets
+from imaging.uid import InvalidUid, Uid, parse_uid
+from storage.errors import StorageError
+from storage.ledger.ledger import Ledger
+from storage.ledger.lifecycle import StudyState
+from storage.spool import Evidence, Quarantine, Quarantined
+
+HELD = 0x0000
+OUT_OF_RESOURCES = 0xA700
+"""The source may send it again later (PS3.4 table B.2-1)."""
+CANNOT_UNDERSTAND = 0xC000
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedInstance:
+    """A surplus instance in the quarantine, until the source has been asked again."""
+
+    facts: InstanceFacts
+    quarantine: Quarantine
+    stored: Quarantined
+
+    @contextmanager
+    def opened(self) -> Iterator[Octets]:
+        """Its bytes; gone from the quarantine afterwards, since they belong to the study after all."""
+        with self.quarantine.opened(self.stored) as octets:
+            yield octets
+        self.quarantine.discard(self.stored)
+
+
+class Arrivals:
+    """The handler of one process's receiver."""
+
+    def __init__(
+        self,
+        *,
+        router: Router,
+        peers: Peers,
+        ledger: Ledger,
+        quarantine: Quarantine,
+        study_ref: Callable[[str], str],
+    ) -> None:
+        self._router = router
+        self._peers = peers
+        self._ledger = ledger
+        self._quarantine = quarantine
+        self._study_ref = study_ref
+        self._log = logging.getLogger("limosa.arrivals")
+
+    def __call__(self, incoming: Incoming) -> int:
+        """The instance is held (0000), or the status says what the source may do."""
+        try:
+            return self._take(incoming)
+        except Refused as error:
+            return self._reject(incoming, type(error).__name__, str(error))
+        except StorageError as error:
+            self._log.warning("arrival_not_stored", extra={"error": type(error).__name__, "code": error.code})
+            return OUT_OF_RESOURCES
+        except Exception as error:
+            # Trust border: whatever a peer's bytes provoke must neither end the association nor be lost.
+            self._log.error("arrival_failed", extra={"error": fault_site(error)})
+            return self._reject(incoming, "INTERNAL_FAULT", fault_site(error))
+
+    def deliver_local(self, incoming: Incoming) -> int | None:
+        """Like a call, for an instance another process handed over: None when its study is not pulled here."""
+        facts = self._describe(incoming)
+        intake = self._router.find(facts.study_uid)
+        return None if intake is None else self._deliver(intake, incoming, facts)
+
+    def park(self, facts: InstanceFacts, part10: Octets) -> ParkedInstance:
+        """A surplus instance is durable in the quarantine."""
+        stored = self._quarantine.store(
+            part10,
+            Evidence(
+                reason="SURPLUS_INSTANCES",
+                calling_ae="",
+                called_ae="",
+                address="",
+                sop_class=facts.sop_class,
+                sop_uid=facts.sop_uid,
+                transfer_syntax=facts.transfer_syntax,
+                received=datetime.now(UTC),
+            ),
+        )
+        return ParkedInstance(facts, self._quarantine, stored)
+
+    def _describe(self, incoming: Incoming) -> InstanceFacts:
+        return describe(
+            incoming.part10,
+            dataset_offset=incoming.dataset_offset,
+            transfer_syntax=incoming.transfer_syntax,
+            raw1=incoming.raw1,
+            sop_class=incoming.sop_class,
+            sop_uid=incoming.sop_uid,
+        )
+
+    def _take(self, incoming: Incoming) -> int:
+        facts = self._describe(incoming)
+        intake = self._router.find(facts.study_uid)
+        if intake is not None:
+            status = self._deliver(intake, incoming, facts)
+            if status is not None:
+                return status
+        status = self._peers.offer(facts.study_uid, incoming)
+        if status is not None:
+            return status
+        return self._unasked(incoming, facts)
+
+    def _deliver(self, intake: Intake, incoming: Incoming, facts: InstanceFacts) -> int | None:
+        arrival = intake.accept(facts, incoming.part10)
+        match arrival:
+            case Arrival.WRITTEN | Arrival.REPEATED | Arrival.SURPLUS:
+                return HELD
+            case Arrival.DIFFERS:
+                self._store(incoming, "DUPLICATE_DIFFERS")
+                return HELD
+            case Arrival.FAILED:
+                return OUT_OF_RESOURCES
+            case Arrival.CLOSED:
+                return None
+        assert_never(arrival)
+
+    def _unasked(self, incoming: Incoming, facts: InstanceFacts) -> int:
+        """Nobody is pulling the study now: a repeat of what is delivered, a straggler, or really unsolicited."""
+        known = self._ledger.facts.instance(facts.study_uid, facts.sop_uid)
+        if known is not None and known.raw1 == facts.raw1:
+            return HELD
+        study = self._ledger.status.study(facts.study_uid)
+        if study is not None and study.instances is None and study.state is StudyState.PLANNED:
+            # A straggler of an attempt that ended: the study will be pulled again, with this instance in it.
+            return OUT_OF_RESOURCES
+        kind = "UNSOLICITED" if study is None else "LATE_INSTANCE"
+        stored = self._store(incoming, kind)
+        self._ledger.exceptions.open(
+            problem(kind, {"quarantine": stored.name, "blake3": stored.blake3}, sop_uid=facts.sop_uid),
+            study_uid=None if study is None else facts.study_uid,
+        )
+        if study is not None:
+            self._ledger.plan.recount([facts.study_uid])
+        return HELD
+
+    def _reject(self, incoming: Incoming, kind: str, detail: str) -> int:
+        """The bytes are in quarantine and the exception list; the source is told that they make no sense."""
+        try:
+            stored = self._store(incoming, "MALFORMED_INSTANCE")
+            self._ledger.exceptions.open(
+                problem(
+                    "MALFORMED_INSTANCE",
+                    {"quarantine": stored.name, "blake3": stored.blake3, "class": kind, "detail": detail},
+                    sop_uid=_checked(incoming.sop_uid),
+                )
+            )
+        except StorageError as error:
+            self._log.warning("arrival_not_stored", extra={"error": type(error).__name__, "code": error.code})
+            return OUT_OF_RESOURCES
+        for intake in self._router.open_intakes():
+            intake.reject(incoming.sop_uid)
+        return CANNOT_UNDERSTAND
+
+    def _store(self, incoming: Incoming, reason: str) -> Quarantined:
+        return self._quarantine.store(
+            incoming.part10,
+            Evidence(
+                reason=reason,
+                calling_ae=incoming.peer.calling_ae,
+                called_ae=incoming.peer.called_ae,
+                address=incoming.peer.address,
+                sop_class=incoming.sop_class,
+                sop_uid=incoming.sop_uid,
+                transfer_syntax=incoming.transfer_syntax,
+                received=datetime.now(UTC),
+            ),
+        )
+
+
+def _checked(value: str) -> Uid | None:
+    try:
+        return parse_uid(value)
+    except InvalidUid:
+        return None

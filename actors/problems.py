@@ -1,0 +1,144 @@
+"""The catalogue of exceptions the workers raise: how grave, whether they stop the study, and the remedy.
+
+A class is a promise to the operator: it is raised for one reason and its remedy is something a person can do.
+"""
+
+from dataclasses import dataclass
+
+from imaging.uid import Uid
+from storage.ledger.records import Json, Problem, Severity
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemClass:
+    """What is true of every exception of one class."""
+
+    severity: Severity
+    blocking: bool
+    remedy: str
+
+
+_AGAIN = "then `limosa exceptions resolve` puts the study back to work."
+
+CATALOGUE: dict[str, ProblemClass] = {
+    "INCOMPLETE_STUDY": ProblemClass(
+        Severity.ERROR,
+        True,
+        f"The source lists instances that it does not send. Check them at the source; {_AGAIN}",
+    ),
+    "SOURCE_UID_UNSTABLE": ProblemClass(
+        Severity.CRITICAL,
+        True,
+        f"The source sends other SOP Instance UIDs than it lists. Switch that rewriting off; {_AGAIN}",
+    ),
+    "SURPLUS_INSTANCES": ProblemClass(
+        Severity.ERROR,
+        True,
+        "The source sends instances that it does not list (rejected or hidden ones, perhaps). They are in quarantine; "
+        f"decide at the source; {_AGAIN}",
+    ),
+    "MALFORMED_INSTANCES": ProblemClass(
+        Severity.ERROR,
+        True,
+        "Instances of this study are no valid DICOM and lie in quarantine. Repair or reject them at the source; "
+        + _AGAIN,
+    ),
+    "MALFORMED_INSTANCE": ProblemClass(
+        Severity.WARNING,
+        False,
+        "An instance that came is no valid DICOM and lies in quarantine with its evidence. Look at it there.",
+    ),
+    "NO_INSTANCES_LISTED": ProblemClass(
+        Severity.ERROR,
+        True,
+        f"The source counts instances in this study but lists none. Check the study at the source; {_AGAIN}",
+    ),
+    "NOTHING_RECEIVED": ProblemClass(
+        Severity.ERROR, True, f"Retrieves of this study bring nothing. Check the study at the source; {_AGAIN}"
+    ),
+    "EXPECTED_SET_UNKNOWN": ProblemClass(
+        Severity.ERROR,
+        True,
+        f"What the source lists, counts and sends does not agree. Check the study at the source; {_AGAIN}",
+    ),
+    "INSTANCE_LIST_INCOMPLETE": ProblemClass(
+        Severity.ERROR,
+        True,
+        f"The source did not finish listing this study's instances. Check its C-FIND at IMAGE level; {_AGAIN}",
+    ),
+    "DUPLICATE_DIFFERS": ProblemClass(
+        Severity.WARNING,
+        False,
+        "The source sent an instance twice with different bytes. The first is delivered, the other is in quarantine; "
+        "compare them.",
+    ),
+    "SOP_UID_SHARED": ProblemClass(
+        Severity.WARNING,
+        False,
+        "SOP Instance UIDs of this study also belong to another study. Both are delivered; check which is right.",
+    ),
+    "STUDY_UID_MULTI_PATIENT": ProblemClass(
+        Severity.WARNING,
+        False,
+        "The source lists this study under several patients. It is delivered as it is; check the patients.",
+    ),
+    "UNSOLICITED": ProblemClass(
+        Severity.WARNING,
+        False,
+        "Instances came that nobody asked for. They are in quarantine; find out who sends to this AE title.",
+    ),
+    "LATE_INSTANCE": ProblemClass(
+        Severity.WARNING,
+        False,
+        "An instance came after its study was delivered. It is in quarantine and the study is counted again by the next "
+        "inventory.",
+    ),
+    "RECEIVER_UNKNOWN": ProblemClass(
+        Severity.CRITICAL,
+        False,
+        "The source does not know our AE title. Register it there with this machine's address and port.",
+    ),
+    "PACK_CONFLICT": ProblemClass(
+        Severity.CRITICAL,
+        True,
+        "Another object lies under this study's key at the destination. Nothing was overwritten; move it away, "
+        + _AGAIN,
+    ),
+    "DESTINATION_REJECTED": ProblemClass(
+        Severity.ERROR,
+        True,
+        f"The destination refuses for good (permission or policy). Run `limosa check`, mend it; {_AGAIN}",
+    ),
+    "DESTINATION_INTEGRITY": ProblemClass(
+        Severity.CRITICAL,
+        True,
+        "The destination disagrees with us about bytes it was sent. Check network and storage before going on; "
+        + _AGAIN,
+    ),
+    "DIGEST_MISMATCH": ProblemClass(
+        Severity.CRITICAL,
+        True,
+        "Bytes read back from the destination are not those that were written. Treat the destination as damaged.",
+    ),
+    "INTERNAL_FAULT": ProblemClass(
+        Severity.ERROR,
+        True,
+        f"A fault in Limosa stopped this study; the evidence says where. Please report it; {_AGAIN}",
+    ),
+}
+
+_UNNAMED = ProblemClass(Severity.ERROR, True, f"The attempts for this study are used up. See the evidence; {_AGAIN}")
+
+
+def problem(kind: str, evidence: Json, *, sop_uid: Uid | None = None) -> Problem:
+    """An exception of class `kind` with its catalogue entry. Errors of storage carry their own names
+    (Retryable, DeviceFull) and share one entry."""
+    entry = CATALOGUE.get(kind, _UNNAMED)
+    return Problem(
+        kind=kind if kind in CATALOGUE else "ATTEMPTS_EXHAUSTED",
+        severity=entry.severity,
+        blocking=entry.blocking,
+        remedy=entry.remedy,
+        evidence=evidence if kind in CATALOGUE else {**evidence, "cause": kind},
+        sop_uid=sop_uid,
+    )

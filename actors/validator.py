@@ -1,0 +1,152 @@
+"""A validator: reads deliveries back from their destination and compares them with the ledger.
+
+Nothing is `validated` without it: every instance is read, described anew, and its digests are compared.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+
+from actors.copying import landed
+from actors.custody import validated_note
+from actors.faults import fault_site
+from actors.leases import Lease
+from actors.mover import retry_delay
+from actors.options import MoverLimits
+from actors.problems import problem
+from actors.verify import ReadBack
+from actors.worker import Tally, Turn
+from imaging.errors import Refused
+from imaging.facts import InstanceFacts
+from imaging.instance import describe
+from imaging.octets import Octets
+from imaging.part10 import split_part10
+from storage.errors import IntegrityError, LostClaim, StorageError
+from storage.ledger.commits import ValidationCounts
+from storage.ledger.ledger import Ledger
+from storage.ledger.records import Json, ValidateClaim
+from storage.packs.model import PackId
+from storage.packs.reader import PackReader
+from storage.sinks.protocol import Sink
+from storage.spool import LandingPlace
+
+
+class Validator:
+    """The duty of a validator process."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        limits: MoverLimits,
+        ledger: Ledger,
+        sinks: Mapping[str, Sink],
+        destinations: Mapping[str, int],
+        place: LandingPlace,
+        study_ref: Callable[[str], str],
+        tally: Tally,
+    ) -> None:
+        self._name = name
+        self._limits = limits
+        self._ledger = ledger
+        self._sinks = sinks
+        self._destinations = destinations
+        self._place = place
+        self._study_ref = study_ref
+        self._tally = tally
+        self._log = logging.getLogger("limosa.validator")
+
+    def claim(self) -> ValidateClaim | None:
+        return self._ledger.claims.validate(
+            self._name, destination_ids=list(self._destinations.values()), lease=self._limits.lease
+        )
+
+    def close(self) -> None:
+        """Nothing is open between studies."""
+
+    def work(self, lane: int, lease: Lease[ValidateClaim], stop: Callable[[], bool]) -> Turn:
+        del lane
+        claim = lease.claim
+        try:
+            read_back = self._read_back(claim, stop)
+        except IntegrityError as error:
+            # Not even the index can be trusted.
+            return self._fail(claim, {"code": error.code, "what": "index"})
+        except FileNotFoundError:
+            return self._fail(claim, {"what": "object missing"})
+        except LostClaim:
+            return Turn.WORKED
+        except StorageError as error:
+            return self._again(claim, type(error).__name__, error.code)
+        except Exception as error:
+            # A fault of ours in one study: the study gets another attempt, the operator gets the place.
+            self._log.error(
+                "validate_failed", extra={"study": self._study_ref(claim.study_uid), "error": fault_site(error)}
+            )
+            return self._again(claim, "INTERNAL_FAULT", fault_site(error))
+        if read_back is None:
+            self._ledger.claims.give_back(claim, reason="STOPPED")
+            return Turn.WORKED
+        if not read_back.proven:
+            return self._fail(claim, read_back.evidence(), counts_of(read_back))
+        self._ledger.commits.validated(claim, counts=counts_of(read_back), note=validated_note(read_back))
+        self._tally.add(studies=1, instances=read_back.instances, size=read_back.bytes)
+        return Turn.WORKED
+
+    def _read_back(self, claim: ValidateClaim, stop: Callable[[], bool]) -> ReadBack | None:
+        ledger = {facts.sop_uid: facts for facts in self._ledger.facts.of_revision(claim.study_uid, claim.revision)}
+        read_back = ReadBack(ledger)
+        reader = PackReader(
+            self._sinks[claim.destination],
+            PackId(study_uid=claim.study_uid, revision=claim.revision),
+            claim.receipt.container,
+            claim.receipt.key,
+            device=claim.receipt.device,
+        )
+        for member in reader.index().members:
+            if stop():
+                return None
+            sop_uid = member.facts.sop_uid
+            try:
+                with landed(self._place, reader.open(member)) as part10:
+                    read_back.compare(redescribe(part10, member.facts))
+            except (IntegrityError, Refused, FileNotFoundError) as error:
+                read_back.cannot_read(sop_uid, error)
+        return read_back
+
+    def _again(self, claim: ValidateClaim, reason: str, code: str) -> Turn:
+        self._tally.add(failures=1)
+        if claim.attempts >= self._limits.attempts:
+            self._ledger.commits.fail(claim, problem(reason, {"code": code, "attempts": claim.attempts}))
+            return Turn.WORKED
+        delay = retry_delay(claim.attempts, self._limits.retry_delay)
+        self._ledger.claims.retry_later(claim, delay=delay, reason=reason)
+        return Turn.WORKED
+
+    def _fail(self, claim: ValidateClaim, evidence: Json, counts: ValidationCounts | None = None) -> Turn:
+        self._ledger.commits.fail(claim, problem("DIGEST_MISMATCH", evidence), counts=counts)
+        self._log.error("digest_mismatch", extra={"study": self._study_ref(claim.study_uid)})
+        return Turn.WORKED
+
+
+def redescribe(part10: Octets, claimed: InstanceFacts) -> InstanceFacts:
+    """The facts of a file that was read back, from its bytes alone; RAW1 is taken over from the claim."""
+    envelope = split_part10(part10)
+    return describe(
+        part10,
+        dataset_offset=envelope.dataset_offset,
+        transfer_syntax=envelope.transfer_syntax,
+        raw1=claimed.raw1,
+        sop_class=claimed.sop_class,
+        sop_uid=claimed.sop_uid,
+    )
+
+
+def counts_of(read_back: ReadBack) -> ValidationCounts:
+    """The read-back as the ledger counts it: instances whose digests were compared, not digests."""
+    return ValidationCounts(
+        instances=read_back.instances,
+        digests_compared=read_back.digests_compared,
+        mismatches=read_back.mismatches,
+        missing=len(read_back.missing),
+        surplus=len(read_back.surplus),
+    )
