@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import Tag
-from pydicom.values import TEXT_VR_DELIMS
+from pydicom.valuerep import TEXT_VR_DELIMS
 
 CHARSET = 0x00080005
 LEVEL = 0x00080052

@@ -11,7 +11,7 @@ ODD_DATES = ("18991230", "19000101", "11111111", "99991231", "20991231")
 """Sentinels of databases that cannot store 'no date', and a clock that ran ahead."""
 
 _LATIN = ("PHANTOM^Jürgen", "PRÜFFALL^Søren^Ångström", "ESSAI^Héloïse", "PROBE^Loïc")
-_UNIVERSAL = ("ТЕСТОВ^Фантом", "ΔΟΚΙΜΗ^Φάντασμα", "PRÓBA^Żółć", "TEST^Ünal^İ")
+_UNIVERSAL = ("ТЕСТОВ^Фантом", "ΔΟΚΙΜΗ^Φάντασμα", "PRÓBA^Żółć", "TEST^Ünal^İ")  # noqa: RUF001
 _JAPANESE = ("Fantomu^Tarou=幻影^太郎=ふぁんとむ^たろう", "Shiken^Hanako=試験^花子=しけん^はなこ")
 _KANA = ("ﾌｧﾝﾄﾑ^ﾀﾛｳ=幻影^太郎=ふぁんとむ^たろう", "ｼｹﾝ^ﾊﾅｺ=試験^花子=しけん^はなこ")
 _CHINESE = ("Ceshi^XiaoDong=测试^小东", "Moti^XiaoHong=模体^小红")
@@ -79,7 +79,8 @@ def encoded(text: str, lettering: Lettering) -> bytes:
     if not lettering.declared:
         return text.encode(lettering.encodings[0] if lettering.encodings else "ascii")
     # A text of one component takes the same escapes as a name does.
-    return PersonName(text).encode(convert_encodings(list(lettering.encodings)))
+    name: PersonName = PersonName(text)  # pyright: ignore[reportAssignmentType] - None only for None
+    return name.encode(convert_encodings(list(lettering.encodings)))
 
 
 def _study_date(chance: random.Random, number: int) -> str:

@@ -69,7 +69,7 @@ class Wire:
         """True when the peer has said something we have not read."""
         return bool(self._fragments) or bool(select.select([self._sock], [], [], 0)[0])
 
-    def send(self, *buffers: bytes | memoryview) -> None:
+    def send(self, *buffers: bytes | bytearray | memoryview) -> None:
         """All bytes are handed to the kernel, in as few calls as it allows."""
         try:
             views = [memoryview(buffer) for buffer in buffers if len(buffer)]
