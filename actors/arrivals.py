@@ -3,12 +3,13 @@
 This is the receiver's handler; it runs in the association's thread and answers with a C-STORE status.
 """
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import assert_never
+
+import structlog
 
 from actors.dimse.incoming import Incoming
 from actors.faults import fault_site
@@ -22,7 +23,6 @@ from imaging.octets import Octets
 from imaging.uid import InvalidUid, Uid, parse_uid
 from storage.errors import StorageError
 from storage.ledger.ledger import Ledger
-from storage.ledger.lifecycle import StudyState
 from storage.spool import Evidence, Quarantine, Quarantined
 
 HELD = 0x0000
@@ -57,34 +57,33 @@ class Arrivals:
         peers: Peers,
         ledger: Ledger,
         quarantine: Quarantine,
-        study_ref: Callable[[str], str],
     ) -> None:
         self._router = router
         self._peers = peers
         self._ledger = ledger
         self._quarantine = quarantine
-        self._study_ref = study_ref
-        self._log = logging.getLogger("limosa.arrivals")
+        self._log = structlog.get_logger("limosa.arrivals")
 
     def __call__(self, incoming: Incoming) -> int:
         """The instance is held (0000), or the status says what the source may do."""
+        return self._guarded(incoming, self._route)
+
+    def handed_over(self, incoming: Incoming) -> int:
+        """As a call, for an instance that another process of this node received; it is not passed on again."""
+        return self._guarded(incoming, self._keep)
+
+    def _guarded(self, incoming: Incoming, handle: Callable[[Incoming, InstanceFacts], int]) -> int:
         try:
-            return self._take(incoming)
+            return handle(incoming, self._describe(incoming))
         except Refused as error:
             return self._reject(incoming, type(error).__name__, str(error))
         except StorageError as error:
-            self._log.warning("arrival_not_stored", extra={"error": type(error).__name__, "code": error.code})
+            self._log.warning("arrival_not_stored", error=type(error).__name__, code=error.code)
             return OUT_OF_RESOURCES
         except Exception as error:
             # Trust border: whatever a peer's bytes provoke must neither end the association nor be lost.
-            self._log.error("arrival_failed", extra={"error": fault_site(error)})
+            self._log.error("arrival_failed", error=fault_site(error))
             return self._reject(incoming, "INTERNAL_FAULT", fault_site(error))
-
-    def deliver_local(self, incoming: Incoming) -> int | None:
-        """Like a call, for an instance another process handed over: None when its study is not pulled here."""
-        facts = self._describe(incoming)
-        intake = self._router.find(facts.study_uid)
-        return None if intake is None else self._deliver(intake, incoming, facts)
 
     def park(self, facts: InstanceFacts, part10: Octets) -> ParkedInstance:
         """A surplus instance is durable in the quarantine."""
@@ -113,17 +112,17 @@ class Arrivals:
             sop_uid=incoming.sop_uid,
         )
 
-    def _take(self, incoming: Incoming) -> int:
-        facts = self._describe(incoming)
-        intake = self._router.find(facts.study_uid)
-        if intake is not None:
-            status = self._deliver(intake, incoming, facts)
+    def _route(self, incoming: Incoming, facts: InstanceFacts) -> int:
+        if self._router.find(facts.study_uid) is None:
+            status = self._peers.offer(facts.study_uid, incoming)
             if status is not None:
                 return status
-        status = self._peers.offer(facts.study_uid, incoming)
-        if status is not None:
-            return status
-        return self._unasked(incoming, facts)
+        return self._keep(incoming, facts)
+
+    def _keep(self, incoming: Incoming, facts: InstanceFacts) -> int:
+        intake = self._router.find(facts.study_uid)
+        status = None if intake is None else self._deliver(intake, incoming, facts)
+        return self._unasked(incoming, facts) if status is None else status
 
     def _deliver(self, intake: Intake, incoming: Incoming, facts: InstanceFacts) -> int | None:
         arrival = intake.accept(facts, incoming.part10)
@@ -141,21 +140,20 @@ class Arrivals:
 
     def _unasked(self, incoming: Incoming, facts: InstanceFacts) -> int:
         """Nobody is pulling the study now: a repeat of what is delivered, a straggler, or really unsolicited."""
-        known = self._ledger.facts.instance(facts.study_uid, facts.sop_uid)
-        if known is not None and known.raw1 == facts.raw1:
+        known = self._ledger.facts.arrival(facts.study_uid, facts.sop_uid)
+        if known.raw1 == facts.raw1:
             return HELD
-        study = self._ledger.status.study(facts.study_uid)
-        if study is not None and study.instances is None and study.state is StudyState.PLANNED:
+        if known.pending:
             # A straggler of an attempt that ended: the study will be pulled again, with this instance in it.
             return OUT_OF_RESOURCES
-        kind = "UNSOLICITED" if study is None else "LATE_INSTANCE"
+        kind = "UNSOLICITED" if known.study_key is None else "LATE_INSTANCE"
         stored = self._store(incoming, kind)
         self._ledger.exceptions.open(
             problem(kind, {"quarantine": stored.name, "blake3": stored.blake3}, sop_uid=facts.sop_uid),
-            study_uid=None if study is None else facts.study_uid,
+            study_key=known.study_key,
         )
-        if study is not None:
-            self._ledger.plan.recount([facts.study_uid])
+        if known.study_key is not None:
+            self._ledger.inventory.recount(known.study_key)
         return HELD
 
     def _reject(self, incoming: Incoming, kind: str, detail: str) -> int:
@@ -170,7 +168,7 @@ class Arrivals:
                 )
             )
         except StorageError as error:
-            self._log.warning("arrival_not_stored", extra={"error": type(error).__name__, "code": error.code})
+            self._log.warning("arrival_not_stored", error=type(error).__name__, code=error.code)
             return OUT_OF_RESOURCES
         for intake in self._router.open_intakes():
             intake.reject(incoming.sop_uid)

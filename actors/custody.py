@@ -26,11 +26,6 @@ def written_note(verdict: Verdict, receiver_ae: str) -> CustodyNote:
     )
 
 
-def empty_note(receiver_ae: str) -> CustodyNote:
-    """The source lists the study without instances, was asked again, and sent nothing."""
-    return CustodyNote(event="empty_confirmed", payload={"receiver": receiver_ae, "expected_by": "image_list"})
-
-
 def fed_note(receipt: Receipt, instances: int) -> CustodyNote:
     """The study was copied from the inline destination to another."""
     return CustodyNote(event="fed", payload={"instances": instances, **_place(receipt)})

@@ -3,8 +3,10 @@
 It never touches the source, so a slow or dead destination holds nobody but itself.
 """
 
-import logging
 from collections.abc import Callable, Mapping
+from datetime import timedelta
+
+import structlog
 
 from actors.copying import landed
 from actors.custody import fed_note
@@ -32,6 +34,8 @@ from storage.packs.reader import PackReader
 from storage.sinks.protocol import Sink
 from storage.spool import LandingPlace
 
+NO_DELAY = timedelta(0)
+
 
 class Feeder:
     """The duty of a feeder process."""
@@ -57,7 +61,7 @@ class Feeder:
         self._place = place
         self._study_ref = study_ref
         self._tally = tally
-        self._log = logging.getLogger("limosa.feeder")
+        self._log = structlog.get_logger("limosa.feeder")
 
     def claim(self) -> FeedClaim | None:
         return self._ledger.claims.feed(
@@ -74,11 +78,11 @@ class Feeder:
             self._copy(claim, stop)
         except SinkFull as error:
             self._ledger.jobs.set_destination(claim.destination_id, DestinationState.FULL, str(error))
-            self._ledger.claims.give_back(claim, reason="DESTINATION_FULL")
+            self._ledger.claims.release(claim, delay=NO_DELAY, reason="DESTINATION_FULL", spent=False)
             return Turn.WORKED
         except (DeviceFull, UploadLost) as error:
             # The journal was reset; the study starts over, on the next device or with a new upload.
-            self._ledger.claims.give_back(claim, reason=type(error).__name__)
+            self._ledger.claims.release(claim, delay=NO_DELAY, reason=type(error).__name__, spent=False)
             return Turn.WORKED
         except (AlreadyThere, IntegrityError, Rejected) as error:
             return self._fail(claim, destination_trouble(error), error.code)
@@ -88,9 +92,7 @@ class Feeder:
             return self._again(claim, type(error).__name__, error.code)
         except Exception as error:
             # A fault of ours in one study: the study gets another attempt, the operator gets the place.
-            self._log.error(
-                "feed_failed", extra={"study": self._study_ref(claim.study_uid), "error": fault_site(error)}
-            )
+            self._log.error("feed_failed", study=self._study_ref(claim.study_uid), error=fault_site(error))
             return self._again(claim, "INTERNAL_FAULT", fault_site(error))
         return Turn.WORKED
 
@@ -125,12 +127,12 @@ class Feeder:
         if claim.attempts >= self._limits.attempts:
             return self._fail(claim, reason, code)
         delay = retry_delay(claim.attempts, self._limits.retry_delay)
-        self._ledger.claims.retry_later(claim, delay=delay, reason=reason)
+        self._ledger.claims.release(claim, delay=delay, reason=reason, spent=True)
         return Turn.WORKED
 
     def _fail(self, claim: FeedClaim, kind: str, code: str) -> Turn:
         self._ledger.commits.fail(claim, problem(kind, {"code": code, "attempts": claim.attempts}))
-        self._log.warning("study_exception", extra={"study": self._study_ref(claim.study_uid), "class": kind})
+        self._log.warning("study_exception", study=self._study_ref(claim.study_uid), kind=kind)
         return Turn.WORKED
 
 

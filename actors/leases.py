@@ -51,9 +51,9 @@ class LeaseKeeper(Generic[C]):
     """Renews every open lease from one thread."""
 
     def __init__(
-        self, renew: Callable[[Sequence[C], timedelta], Sequence[C]], lease: timedelta, on_beat: Callable[[], None]
+        self, renew: Callable[[Sequence[C], timedelta], set[int]], lease: timedelta, on_beat: Callable[[], None]
     ) -> None:
-        """`renew` returns the claims that were lost; `on_beat` runs after each round (worker heartbeat)."""
+        """`renew` returns the delivery ids of lost claims; `on_beat` runs after each round (worker heartbeat)."""
         self._renew = renew
         self._lease = lease
         self._on_beat = on_beat
@@ -90,7 +90,7 @@ class LeaseKeeper(Generic[C]):
             leases = list(self._open.values())
         asked_at = time.monotonic()
         try:
-            lost = {claim.delivery_id for claim in self._renew([lease.claim for lease in leases], self._lease)}
+            lost = self._renew([lease.claim for lease in leases], self._lease)
             self._on_beat()
         except Retryable:
             return  # the ledger is away: the leases run out by themselves unless it comes back in time

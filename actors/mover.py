@@ -6,13 +6,14 @@ The lanes, the receiver's association threads and the lease keeper share nothing
 byte budget and the ledger.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_never
 
+import structlog
+
 from actors.arrivals import Arrivals
-from actors.custody import empty_note, written_note
+from actors.custody import written_note
 from actors.faults import fault_site
 from actors.leases import Lease
 from actors.options import DimseSource, MoverLimits
@@ -23,8 +24,8 @@ from actors.routing import Router
 from actors.setup import HoursWindow
 from actors.source import Source, SourceUnreachable
 from actors.worker import Tally, Turn
+from imaging.roots import uid_set_root
 from storage.errors import AlreadyThere, IntegrityError, LostClaim, Rejected, StorageError, UploadLost
-from storage.ledger.commits import ExpectedSet
 from storage.ledger.ledger import Ledger
 from storage.ledger.records import PullClaim
 from storage.packs.model import PackId
@@ -76,7 +77,7 @@ class Mover:
         self._study_ref = study_ref
         self._tally = tally
         self._sources: dict[int, Source] = {}
-        self._log = logging.getLogger("limosa.mover")
+        self._log = structlog.get_logger("limosa.mover")
 
     def claim(self) -> PullClaim | None:
         if not self._hours.open_at(datetime.now(UTC)):
@@ -107,9 +108,7 @@ class Mover:
             return self._again(claim, type(error).__name__, retry_delay(claim.attempts, self._limits.retry_delay))
         except Exception as error:
             # A fault of ours in one study: the study gets another attempt, the operator gets the place.
-            self._log.error(
-                "pull_failed", extra={"study": self._study_ref(claim.study_uid), "error": fault_site(error)}
-            )
+            self._log.error("pull_failed", study=self._study_ref(claim.study_uid), error=fault_site(error))
             self._forget_source(lane)
             return self._again(claim, "INTERNAL_FAULT", self._limits.retry_delay, {"site": fault_site(error)})
         return self._conclude(claim, verdict)
@@ -149,22 +148,22 @@ class Mover:
             case End.WRITTEN:
                 return self._commit(claim, verdict)
             case End.EMPTY:
-                self._ledger.commits.empty_confirmed(claim, note=empty_note(self._receiver_ae))
+                self._ledger.commits.empty_confirmed(claim)
                 return Turn.WORKED
             case End.AGAIN:
                 delay = retry_delay(claim.attempts, self._limits.retry_delay)
                 return self._again(claim, verdict.reason, delay, verdict.evidence)
             case End.BUSY:
                 self._ledger.control.source_busy(self._source_id, verdict.reason)
-                self._ledger.claims.give_back(claim, delay=self._limits.retry_delay, reason=verdict.reason)
+                self._ledger.claims.release(claim, delay=self._limits.retry_delay, reason=verdict.reason, spent=False)
                 return Turn.WORKED
             case End.HALTED:
                 self._tally.halt(f"{verdict.reason}: {self._receiver_ae} is not registered at the source")
                 self._ledger.exceptions.open(problem(verdict.reason, verdict.evidence))
-                self._ledger.claims.give_back(claim, reason=verdict.reason)
+                self._ledger.claims.release(claim, delay=NO_DELAY, reason=verdict.reason, spent=False)
                 return Turn.HALTED
             case End.STOPPED:
-                self._ledger.claims.give_back(claim, reason="STOPPED")
+                self._ledger.claims.release(claim, delay=NO_DELAY, reason="STOPPED", spent=False)
                 return Turn.WORKED
             case End.EXCEPTION:
                 return self._fail(claim, verdict.reason, verdict.evidence)
@@ -173,52 +172,51 @@ class Mover:
     def _commit(self, claim: PullClaim, verdict: Verdict) -> Turn:
         if verdict.receipt is None:
             raise RuntimeError("a written study has a receipt")
-        totals = self._ledger.commits.written(
+        shared = self._ledger.commits.written(
             claim,
-            expected=ExpectedSet.of({facts.sop_uid for facts in verdict.facts}),
+            expected_root=uid_set_root(facts.sop_uid for facts in verdict.facts),
             receipt=verdict.receipt,
             note=written_note(verdict, self._receiver_ae),
             facts=verdict.facts,
         )
-        if totals.shared:
-            uids = sorted({shared.sop_uid for shared in totals.shared})
+        if shared:
+            uids = sorted({each.sop_uid for each in shared})
             self._note(claim, "SOP_UID_SHARED", {"count": len(uids), "sop_uids": uids[:EVIDENCE_UIDS]})
         if verdict.counts.differing:
             self._note(claim, "DUPLICATE_DIFFERS", {"count": verdict.counts.differing})
         self._ledger.control.source_ok(self._source_id)
         self._tally.halt("")
-        self._tally.add(studies=1, instances=totals.instances, size=totals.sto_bytes)
+        size = sum(facts.sto_size for facts in verdict.facts)
+        self._tally.add(studies=1, instances=len(verdict.facts), size=size)
         self._log.info(
             "study_written",
-            extra={
-                "study": self._study_ref(claim.study_uid),
-                "instances": totals.instances,
-                "bytes": totals.sto_bytes,
-            },
+            study=self._study_ref(claim.study_uid),
+            instances=len(verdict.facts),
+            bytes=size,
         )
         return Turn.WORKED
 
     def _note(self, claim: PullClaim, kind: str, evidence: dict[str, Any]) -> None:
-        self._ledger.exceptions.open(problem(kind, evidence), study_uid=claim.study_uid)
+        self._ledger.exceptions.open(problem(kind, evidence), study_key=claim.study_key)
 
     def _source_away(self, claim: PullClaim, *, refused: bool) -> Turn:
         """Nobody's fault but the source's: no attempt is spent; a refusal means it wants fewer of us."""
         if refused:
             self._ledger.control.source_busy(self._source_id, "SOURCE_REFUSED")
         reason = "SOURCE_REFUSED" if refused else "SOURCE_UNREACHABLE"
-        self._ledger.claims.give_back(claim, reason=reason)
+        self._ledger.claims.release(claim, delay=NO_DELAY, reason=reason, spent=False)
         return Turn.HALTED
 
     def _again(self, claim: PullClaim, reason: str, delay: timedelta, evidence: dict[str, Any] | None = None) -> Turn:
         self._tally.add(failures=1)
         if claim.attempts >= self._limits.attempts:
             return self._fail(claim, reason, {**(evidence or {}), "attempts": claim.attempts})
-        self._ledger.claims.retry_later(claim, delay=delay, reason=reason)
+        self._ledger.claims.release(claim, delay=delay, reason=reason, spent=True)
         return Turn.WORKED
 
     def _fail(self, claim: PullClaim, reason: str, evidence: dict[str, Any]) -> Turn:
         self._ledger.commits.fail(claim, problem(reason, evidence))
-        self._log.warning("study_exception", extra={"study": self._study_ref(claim.study_uid), "class": reason})
+        self._log.warning("study_exception", study=self._study_ref(claim.study_uid), kind=reason)
         return Turn.WORKED
 
 

@@ -90,8 +90,7 @@ CATALOGUE: dict[str, ProblemClass] = {
     "LATE_INSTANCE": ProblemClass(
         Severity.WARNING,
         False,
-        "An instance came after its study was delivered. It is in quarantine and the study is counted again by the next "
-        "inventory.",
+        "An instance came after its study was delivered. It is in quarantine, and the study is delivered anew.",
     ),
     "RECEIVER_UNKNOWN": ProblemClass(
         Severity.CRITICAL,

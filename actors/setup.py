@@ -1,6 +1,6 @@
 """What a worker is started with: one frozen value that travels to its node.
 
-Secrets are not in it: ledger and sinks carry references that are resolved where they are used.
+Passwords are not in it: ledger and sinks carry references that are resolved where they are used.
 """
 
 from dataclasses import dataclass
@@ -8,9 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from storage.sinks.options import SinkOptions
-
 from actors.options import DimseSource, MoverLimits, Receiver
+from storage.sinks.options import SinkOptions
 
 
 class HoursWindow(Protocol):
@@ -20,26 +19,54 @@ class HoursWindow(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerSetup:
+class JobSetup:
     """Common to movers, feeders and validators of one job."""
 
-    job: str
     ledger_url: str
-    """May hold `env:NAME` or `file:PATH` as its password; see storage.ledger."""
+    """May hold `env:NAME` or `file:PATH` in place of its password."""
+    secret: bytes
+    """Keys the hash that stands for a study in logs; from the ledger."""
     source: DimseSource
+    source_id: int
     destinations: tuple[SinkOptions, ...]
     inline: str
     """Name of the destination that is written while instances arrive."""
     limits: MoverLimits
     hours: HoursWindow
     folder: Path
-    """Node-local: spool, quarantine, handover sockets and logs lie below it."""
+    """Node-local: spool, quarantine and logs lie below it."""
+    only: tuple[int, ...] | None
+    """Study keys this run is restricted to; None: all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoverSetup:
     """One mover process."""
 
-    worker: WorkerSetup
+    job: JobSetup
     name: str
+    names: tuple[str, ...]
+    """Every process that shares the receiver's AE title and port, this one included."""
     receiver: Receiver
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeederSetup:
+    """One feeder process."""
+
+    job: JobSetup
+    name: str
+    lanes: int
+    destinations: dict[str, int]
+    """Name and id of the destinations it feeds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidatorSetup:
+    """One validator process."""
+
+    job: JobSetup
+    name: str
+    lanes: int
+    destinations: dict[str, int]
+    """Name and id of the destinations it reads back."""

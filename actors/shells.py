@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import ray
-from ray.actor import ActorHandle
+from ray.actor import ActorProxy
 
 
 class Running(Protocol):
@@ -51,13 +51,15 @@ class WorkerShell:
         return self._running.stop(seconds)
 
 
-def launch(name: str, start: Callable[[], Running], fingerprint: str, resources: dict[str, float]) -> ActorHandle:
+def launch(
+    name: str, start: Callable[[], Running], fingerprint: str, resources: dict[str, float]
+) -> "ActorProxy[WorkerShell]":
     """The worker `name` runs in the current namespace: found if it is there already, started otherwise.
 
     `num_cpus=0`: Ray leaves actors beyond the declared CPUs pending without an error, and a mover mostly
     waits for the source. `max_restarts=-1`: a killed process comes back.
     """
-    shell = ray.remote(
+    shell = ray.remote(WorkerShell).options(
         num_cpus=0,
         max_restarts=-1,
         max_concurrency=4,
@@ -65,5 +67,5 @@ def launch(name: str, start: Callable[[], Running], fingerprint: str, resources:
         name=name,
         lifetime="detached",
         get_if_exists=True,
-    )(WorkerShell)
+    )
     return shell.remote(start, fingerprint)

@@ -3,8 +3,10 @@
 Nothing is `validated` without it: every instance is read, described anew, and its digests are compared.
 """
 
-import logging
 from collections.abc import Callable, Mapping
+from datetime import timedelta
+
+import structlog
 
 from actors.copying import landed
 from actors.custody import validated_note
@@ -28,6 +30,8 @@ from storage.packs.model import PackId
 from storage.packs.reader import PackReader
 from storage.sinks.protocol import Sink
 from storage.spool import LandingPlace
+
+NO_DELAY = timedelta(0)
 
 
 class Validator:
@@ -53,7 +57,7 @@ class Validator:
         self._place = place
         self._study_ref = study_ref
         self._tally = tally
-        self._log = logging.getLogger("limosa.validator")
+        self._log = structlog.get_logger("limosa.validator")
 
     def claim(self) -> ValidateClaim | None:
         return self._ledger.claims.validate(
@@ -79,21 +83,26 @@ class Validator:
             return self._again(claim, type(error).__name__, error.code)
         except Exception as error:
             # A fault of ours in one study: the study gets another attempt, the operator gets the place.
-            self._log.error(
-                "validate_failed", extra={"study": self._study_ref(claim.study_uid), "error": fault_site(error)}
-            )
+            self._log.error("validate_failed", study=self._study_ref(claim.study_uid), error=fault_site(error))
             return self._again(claim, "INTERNAL_FAULT", fault_site(error))
         if read_back is None:
-            self._ledger.claims.give_back(claim, reason="STOPPED")
+            self._ledger.claims.release(claim, delay=NO_DELAY, reason="STOPPED", spent=False)
             return Turn.WORKED
         if not read_back.proven:
             return self._fail(claim, read_back.evidence(), counts_of(read_back))
-        self._ledger.commits.validated(claim, counts=counts_of(read_back), note=validated_note(read_back))
+        self._ledger.commits.validated(
+            claim,
+            instances=read_back.instances,
+            digests_compared=read_back.digests_compared,
+            note=validated_note(read_back),
+        )
         self._tally.add(studies=1, instances=read_back.instances, size=read_back.bytes)
         return Turn.WORKED
 
     def _read_back(self, claim: ValidateClaim, stop: Callable[[], bool]) -> ReadBack | None:
-        ledger = {facts.sop_uid: facts for facts in self._ledger.facts.of_revision(claim.study_uid, claim.revision)}
+        ledger: dict[str, InstanceFacts] = {
+            facts.sop_uid: facts for facts in self._ledger.facts.instances(claim.study_key, claim.revision)
+        }
         read_back = ReadBack(ledger)
         reader = PackReader(
             self._sinks[claim.destination],
@@ -119,12 +128,12 @@ class Validator:
             self._ledger.commits.fail(claim, problem(reason, {"code": code, "attempts": claim.attempts}))
             return Turn.WORKED
         delay = retry_delay(claim.attempts, self._limits.retry_delay)
-        self._ledger.claims.retry_later(claim, delay=delay, reason=reason)
+        self._ledger.claims.release(claim, delay=delay, reason=reason, spent=True)
         return Turn.WORKED
 
     def _fail(self, claim: ValidateClaim, evidence: Json, counts: ValidationCounts | None = None) -> Turn:
         self._ledger.commits.fail(claim, problem("DIGEST_MISMATCH", evidence), counts=counts)
-        self._log.error("digest_mismatch", extra={"study": self._study_ref(claim.study_uid)})
+        self._log.error("digest_mismatch", study=self._study_ref(claim.study_uid))
         return Turn.WORKED
 
 

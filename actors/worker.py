@@ -5,15 +5,17 @@ Whoever started it may be gone; draining, pausing and the hours window are read 
 """
 
 import contextlib
-import logging
 import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
+
+import structlog
 
 from actors.faults import fault_site
 from actors.leases import Lease, LeaseKeeper
@@ -85,7 +87,7 @@ class Lanes:
         self._turn = turn
         self._tally = tally
         self._drain = threading.Event()
-        self._log = logging.getLogger("limosa.worker")
+        self._log = structlog.get_logger("limosa.worker")
         self._threads = [
             threading.Thread(target=self._run, args=(lane,), name=f"{name}-lane-{lane}", daemon=True)
             for lane in range(count)
@@ -116,13 +118,13 @@ class Lanes:
                 turn = self._turn(lane)
             except (Retryable, LostClaim) as error:
                 # The row is the truth: whatever was half done is taken up again from there.
-                self._log.warning("turn_abandoned", extra={"error": type(error).__name__, "code": error.code})
+                self._log.warning("turn_abandoned", error=type(error).__name__, code=error.code)
                 self._tally.add(failures=1)
                 turn = Turn.HALTED
             except Exception as error:
                 # Outermost frame of a lane. A fault in one study must not end the lane: its lease runs out, the
                 # attempt is counted when it is claimed again, and after the last attempt it is an exception.
-                self._log.error("turn_failed", extra={"error": fault_site(error)})
+                self._log.error("turn_failed", error=fault_site(error))
                 self._tally.add(failures=1)
                 turn = Turn.HALTED
             if turn is Turn.IDLE:
@@ -161,9 +163,7 @@ class Worker(Generic[C]):
         self._ledger = ledger
         self._duty = duty
         self._tally = tally
-        self._keeper: LeaseKeeper[C] = LeaseKeeper(
-            lambda claims, lease: ledger.claims.renew(name, claims, lease=lease), limits.lease, self._beat
-        )
+        self._keeper = LeaseKeeper[C](self._renew, limits.lease, self._beat)
         self._lanes = Lanes(name, lanes, self._turn, tally)
 
     def start(self) -> None:
@@ -190,6 +190,9 @@ class Worker(Generic[C]):
 
     def report(self) -> dict[str, int | str]:
         return self._tally.report()
+
+    def _renew(self, claims: Sequence[C], lease: timedelta) -> set[int]:
+        return {claim.delivery_id for claim in self._ledger.claims.renew(self._name, claims, lease)}
 
     def _beat(self) -> None:
         # Every worker looks after dead ones, since the driver may be gone.

@@ -10,7 +10,8 @@ import json
 import os
 import secrets
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,6 +80,33 @@ def _remove_if_dead(folder: Path) -> None:
         os.close(descriptor)
 
 
+class FileOctets:
+    """Octets over an open file of a fixed size; each read is a copy."""
+
+    __slots__ = ("_descriptor", "_size")
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        self._descriptor = descriptor
+        self._size = size
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def read(self, start: int, length: int) -> memoryview:
+        view = memoryview(bytearray(max(0, min(length, self._size - start))))
+        done = 0
+        while done < len(view):
+            try:
+                got = os.preadv(self._descriptor, [view[done:]], start + done)
+            except OSError as error:
+                raise storage_error(error, "read", "spool") from error
+            if got == 0:
+                break
+            done += got
+        return view[:done]
+
+
 class SpoolFile:
     """A growing file that is also `Octets`; gone when released, durable when kept."""
 
@@ -103,19 +131,7 @@ class SpoolFile:
         self._size += len(piece)
 
     def read(self, start: int, length: int) -> memoryview:
-        length = max(0, min(length, self._size - start))
-        buffer = bytearray(length)
-        view = memoryview(buffer)
-        done = 0
-        while done < length:
-            try:
-                got = os.preadv(self._descriptor, [view[done:]], start + done)
-            except OSError as error:
-                raise storage_error(error, "read", "spool") from error
-            if got == 0:
-                break
-            done += got
-        return view[:done]
+        return FileOctets(self._descriptor, self._size).read(start, length)
 
     def keep(self, destination: Path) -> None:
         """The file is durable under `destination`, which must be on the same file system and not exist."""
@@ -290,6 +306,23 @@ class Quarantine:
             (self._folder / f"{name}.dcm").unlink()
             raise
         return stored
+
+    @contextmanager
+    def opened(self, stored: Quarantined) -> Iterator[Octets]:
+        """The bytes that were stored, read only. Raises `Retryable` when they cannot be read."""
+        try:
+            descriptor = os.open(self._folder / f"{stored.name}.dcm", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError as error:
+            raise storage_error(error, "open", "quarantine") from error
+        try:
+            yield FileOctets(descriptor, stored.size)
+        finally:
+            os.close(descriptor)
+
+    def discard(self, stored: Quarantined) -> None:
+        """Bytes and evidence are gone: what was put aside turned out to belong elsewhere, and is safe there."""
+        for suffix in ("json", "dcm"):
+            (self._folder / f"{stored.name}.{suffix}").unlink(missing_ok=True)
 
     def _write_evidence(self, stored: Quarantined, evidence: Evidence) -> None:
         document = asdict(evidence) | asdict(stored) | {"received": evidence.received.astimezone(UTC).isoformat()}

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from psycopg.rows import DictRow, class_row, dict_row
 
+from imaging.uid import Uid
 from storage.errors import LostClaim
 from storage.ledger.pool import Connection, Pool
 from storage.ledger.receipts import receipt_of
@@ -80,6 +81,16 @@ class Claims:
                 if row is not None:
                     return ValidateClaim(**_claim_part(ValidateClaim, row), receipt=receipt_of(row))
         return None
+
+    def holder(self, study_uid: Uid) -> str | None:
+        """The worker that pulls the study now; None when nobody does."""
+        with self._pool.transaction("find holder") as conn:
+            row = conn.execute(
+                "select d.lease_owner from study s join delivery d using (study_key)"
+                " where s.study_uid = %s and d.revision = s.revision and d.lease_kind = 'pull'",
+                (study_uid,),
+            ).fetchone()
+        return None if row is None else row[0]
 
     def renew(self, worker: str, claims: Sequence[Claim], lease: timedelta) -> tuple[Claim, ...]:
         """The claims last for another `lease` from now; those that were lost are returned."""

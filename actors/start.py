@@ -1,0 +1,213 @@
+"""Puts a worker process together from its setup: the only place where the pieces meet."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from blake3 import blake3
+
+from actors.arrivals import Arrivals
+from actors.dimse.handover import HandoverServer
+from actors.dimse.receiver import Receiver
+from actors.dimse.scu import DimseSource
+from actors.feeder import Feeder
+from actors.logs import log_to
+from actors.mover import Mover
+from actors.routing import Router
+from actors.setup import FeederSetup, JobSetup, MoverSetup, ValidatorSetup
+from actors.siblings import NoSiblings, Siblings, socket_folder
+from actors.validator import Validator
+from actors.worker import Tally, Worker
+from storage.budget import MemoryBudget
+from storage.ledger.ledger import Ledger
+from storage.sinks.open import open_sink
+from storage.sinks.protocol import Sink
+from storage.spool import LandingPlace, Quarantine, Spool
+
+CONNECTIONS_PER_LANE = 2
+"""Ledger connections: a lane holds one, the receiver's threads and the heartbeat share the rest."""
+
+RECEIVER_DRAIN = timedelta(seconds=5)
+"""How long a stopping mover waits for instances in flight; what is cut off is pulled again."""
+
+
+def study_refs(secret: bytes) -> Callable[[str], str]:
+    """What stands for a study in logs: a keyed hash of its UID, 12 hex digits, stable within a job."""
+    key = secret[:32].ljust(32, b"\0")
+    return lambda study_uid: blake3(study_uid.encode("ascii"), key=key).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A running worker and everything that has to be closed with it."""
+
+    worker: Worker[Any]
+    stack: ExitStack
+
+    def drain(self) -> None:
+        self.worker.drain()
+
+    def stop(self, seconds: float) -> bool:
+        ended = self.worker.stop(seconds)
+        self.stack.close()
+        return ended
+
+    def report(self) -> dict[str, Any]:
+        return self.worker.report()
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What every worker has: its ledger, its sinks, and room to put instances down."""
+
+    ledger: Ledger
+    sinks: dict[str, Sink]
+    place: LandingPlace
+    quarantine: Quarantine
+
+
+def _furnish(stack: ExitStack, setup: JobSetup, name: str, lanes: int) -> Desk:
+    log_to(setup.folder / "logs" / f"{name}.jsonl")
+    ledger = stack.enter_context(Ledger(setup.ledger_url, pool_size=2 + CONNECTIONS_PER_LANE * lanes))
+    sinks = {options.name: open_sink(options) for options in setup.destinations}
+    writers = max(sink.traits.writer_memory for sink in sinks.values())
+    budget = MemoryBudget(setup.limits.memory)
+    # Reserved once for all lanes, before anything is claimed: nothing ever waits for memory while holding some.
+    budget.reserve(lanes * writers)
+    spool = Spool(setup.folder / "spool")
+    stack.callback(spool.close)
+    place = LandingPlace(spool, budget, setup.limits.in_memory_instance)
+    return Desk(ledger, sinks, place, Quarantine(setup.folder / "quarantine"))
+
+
+def start_mover(setup: MoverSetup) -> Process:
+    """A mover is at work: its receiver listens, its lanes claim.
+
+    Raises
+    ------
+    OSError
+        The receiver's address cannot be had.
+    ValueError
+        `limits.memory` does not hold the writers of all lanes.
+    StorageError
+        Ledger or a destination cannot be opened.
+    """
+    job = setup.job
+    lanes = setup.receiver.associations
+    with ExitStack() as stack:
+        desk = _furnish(stack, job, setup.name, lanes)
+        router = Router()
+        sockets = socket_folder(job.folder)
+        siblings = NoSiblings()
+        if len(setup.names) > 1:
+            siblings = Siblings(setup.name, frozenset(setup.names), sockets, desk.ledger.claims.holder)
+        stack.callback(siblings.close)
+        tally = Tally()
+        arrivals = Arrivals(
+            router=router,
+            peers=siblings,
+            ledger=desk.ledger,
+            quarantine=desk.quarantine,
+        )
+        if len(setup.names) > 1:
+            handover = HandoverServer(sockets / f"{setup.name}.sock", desk.place.open, arrivals.handed_over)
+            handover.start()
+            stack.callback(handover.stop)
+        receiver = Receiver(setup.receiver, desk.place.open, arrivals)
+        receiver.start()
+        stack.callback(receiver.stop, RECEIVER_DRAIN)
+        mover = Mover(
+            name=setup.name,
+            receiver_ae=setup.receiver.ae_title,
+            source_id=job.source_id,
+            options=job.source,
+            limits=job.limits,
+            hours=job.hours,
+            only=job.only,
+            ledger=desk.ledger,
+            sink=desk.sinks[job.inline],
+            router=router,
+            arrivals=arrivals,
+            open_source=lambda: DimseSource(job.source),
+            study_ref=study_refs(job.secret),
+            tally=tally,
+        )
+        return _run(
+            stack,
+            Worker(
+                name=setup.name,
+                kind="mover",
+                lanes=lanes,
+                limits=job.limits,
+                ledger=desk.ledger,
+                duty=mover,
+                tally=tally,
+            ),
+        )
+
+
+def start_feeder(setup: FeederSetup) -> Process:
+    """A feeder is at work. Raises like `start_mover`."""
+    job = setup.job
+    with ExitStack() as stack:
+        desk = _furnish(stack, job, setup.name, setup.lanes)
+        tally = Tally()
+        feeder = Feeder(
+            name=setup.name,
+            limits=job.limits,
+            ledger=desk.ledger,
+            sinks=desk.sinks,
+            destinations=setup.destinations,
+            place=desk.place,
+            study_ref=study_refs(job.secret),
+            tally=tally,
+        )
+        return _run(
+            stack,
+            Worker(
+                name=setup.name,
+                kind="feeder",
+                lanes=setup.lanes,
+                limits=job.limits,
+                ledger=desk.ledger,
+                duty=feeder,
+                tally=tally,
+            ),
+        )
+
+
+def start_validator(setup: ValidatorSetup) -> Process:
+    """A validator is at work. Raises like `start_mover`."""
+    job = setup.job
+    with ExitStack() as stack:
+        desk = _furnish(stack, job, setup.name, setup.lanes)
+        tally = Tally()
+        validator = Validator(
+            name=setup.name,
+            limits=job.limits,
+            ledger=desk.ledger,
+            sinks=desk.sinks,
+            destinations=setup.destinations,
+            place=desk.place,
+            study_ref=study_refs(job.secret),
+            tally=tally,
+        )
+        return _run(
+            stack,
+            Worker(
+                name=setup.name,
+                kind="validator",
+                lanes=setup.lanes,
+                limits=job.limits,
+                ledger=desk.ledger,
+                duty=validator,
+                tally=tally,
+            ),
+        )
+
+
+def _run(stack: ExitStack, worker: Worker[Any]) -> Process:
+    worker.start()
+    return Process(worker, stack.pop_all())
