@@ -44,8 +44,8 @@ from imaging.vocabulary import STANDARD, Kind, private_prefix, public_key, rare_
 
 LARGE = 64 << 10
 """Bytes from which on a value stands in the record as its digest, so that records stay small."""
-TEXT_LIMIT = 16 << 20
-"""Bytes of text decoded at once; a longer text is compared as bytes."""
+TEXT_LIMIT = 4 << 20
+"""Bytes of text decoded at once, as much as one read of `Octets` may ask for; a longer text is compared as bytes."""
 CHARSET_LIMIT = 1024
 """Bytes of Specific Character Set read; the longest real ones have about 100."""
 CREATOR_LIMIT = 1024
