@@ -114,6 +114,9 @@ class Wire:
             self._fill(need, deadline)
 
     def _fill(self, need: int, deadline: float) -> None:
+        if time.monotonic() >= deadline:
+            # Asked here too, for a peer that drips a byte now and then never lets a receive time out.
+            raise ProtocolViolation(Violation.SILENT)
         start, end = self._start, self._end
         if start == end:
             self._start = self._end = start = end = 0
