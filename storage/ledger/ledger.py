@@ -1,6 +1,7 @@
 """The ledger as the rest of Limosa sees it."""
 
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from types import TracebackType
 
 from storage.ledger.claims import Claims
@@ -12,7 +13,7 @@ from storage.ledger.facts import Facts
 from storage.ledger.inventory import Inventory
 from storage.ledger.job import JobLock, Jobs
 from storage.ledger.plan import Plan
-from storage.ledger.pool import Pool
+from storage.ledger.pool import PATIENCE, Pool
 from storage.ledger.status import Status
 from storage.ledger.uploads import Uploads
 
@@ -20,12 +21,12 @@ from storage.ledger.uploads import Uploads
 class Ledger:
     """A migrated ledger, grouped by subject. Thread-safe; one per process.
 
-    Every method is one transaction. It raises `Retryable` while Postgres is away; whether the last call was
+    Every method is one transaction. It raises `Retryable` when Postgres is away for longer than `patience`; whether the last call was
     committed is then unknown, and repeating it is safe: a commit that had gone through answers `LostClaim`.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 4) -> None:
-        self._pool = Pool(url, size=pool_size)
+    def __init__(self, url: str, *, pool_size: int = 4, patience: timedelta = PATIENCE) -> None:
+        self._pool = Pool(url, size=pool_size, patience=patience)
         self.jobs = Jobs(self._pool)
         self.inventory = Inventory(self._pool)
         self.plan = Plan(self._pool)

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import timedelta
 from enum import StrEnum
 from types import TracebackType
 
@@ -16,7 +17,7 @@ from storage.ledger.records import DestinationState, LeaseKind, Severity, Verdic
 
 Connection = psycopg.Connection[TupleRow]
 
-CHECKOUT_SECONDS = 10.0
+PATIENCE = timedelta(seconds=10)
 """Longest wait for a connection. A Postgres restart takes two seconds; a caller that waited ten should tell
 somebody instead of waiting on."""
 
@@ -65,13 +66,13 @@ def _configure(conn: Connection) -> None:
 class Pool:
     """Up to `size` connections, opened when needed; safe to use from several threads."""
 
-    def __init__(self, url: str, *, size: int) -> None:
+    def __init__(self, url: str, *, size: int, patience: timedelta = PATIENCE) -> None:
         self._url = url
         self._pool: ConnectionPool[Connection] = ConnectionPool(
             url,
             min_size=1,
             max_size=size,
-            timeout=CHECKOUT_SECONDS,
+            timeout=patience.total_seconds(),
             open=False,
             configure=_configure,
             # A connection may have died with a restarted server while it lay idle; asking costs one round trip,
