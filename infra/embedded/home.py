@@ -14,15 +14,17 @@ import secrets
 import shutil
 import signal
 import stat
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.embedded.process import ServerError, replace_text, working_in
+from infra.embedded.process import KILL_SECONDS, ServerError, end, replace_text, working_in
 
 ACCOUNT = "nobody"
 SHARED = Path("/var/tmp")  # noqa: S108 - survives a reboot, and what is made below it is checked before it is trusted
 
+TEMPORARY = Path(tempfile.gettempdir()).resolve()
 # Names, in a home, the folder it belongs to.
 ORIGIN = "origin"
 
@@ -92,18 +94,21 @@ def clear(folder: Path) -> None:
 
 
 def _sweep(shared: Path) -> None:
-    """Homes whose folder somebody deleted are gone, and with them a server that nobody can name any more."""
+    """Homes of temporary folders that were deleted are gone, and with them servers that nobody can name any more.
+
+    Any other folder that cannot be found may have been moved, or lie on a disk that is not mounted: its data stays.
+    """
     for origin in shared.glob(f"home-*/{ORIGIN}"):
         try:
             link = Path(origin.read_text(encoding="utf-8")) / "home"
-            abandoned = not link.is_symlink() or link.readlink() != origin.parent
+            abandoned = link.is_relative_to(TEMPORARY) and not (link.is_symlink() and link.readlink() == origin.parent)
         except FileNotFoundError:
             # Another sweep was faster.
             continue
         if abandoned:
             for inner in origin.parent.iterdir():
                 for identity in working_in(inner):
-                    identity.send(signal.SIGKILL)
+                    end(identity, signals=(signal.SIGKILL,), seconds=KILL_SECONDS, name="a forgotten server")
             shutil.rmtree(origin.parent, ignore_errors=True)
 
 

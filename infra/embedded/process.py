@@ -23,11 +23,33 @@ PORTS = range(20_000, 32_000)
 PORT_ATTEMPTS = 200
 POLL_SECONDS = 0.02
 LOG_TAIL_BYTES = 4_000
+# A killed process goes as soon as the kernel has freed its memory.
+KILL_SECONDS = 10.0
 LOOPBACK = "127.0.0.1"
 
 
 class ServerError(Exception):
     """A server did not start, or did not stop, in the time it was given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What the kernel says of a process now."""
+
+    dead: bool
+    born: int
+
+    @classmethod
+    def of(cls, pid: int) -> "_Seen | None":
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        # proc(5): the second field is the program's name in parentheses and may hold spaces and parentheses itself.
+        fields = stat[stat.rindex(")") + 2 :].split()
+        state, threads, born = fields[0], int(fields[17]), int(fields[19])
+        # The first thread may be a zombie while others still hold the process's sockets open.
+        return cls(dead=state in "ZX" and threads <= 1, born=born)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,16 +61,9 @@ class Identity:
 
     @classmethod
     def of(cls, pid: int) -> "Identity | None":
-        """The living process of that number, or None; a zombie is dead once its last thread is."""
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        except (FileNotFoundError, ProcessLookupError):
-            return None
-        # The second field is the program's name in parentheses and may itself hold spaces and parentheses.
-        fields = stat[stat.rindex(")") + 2 :].split()
-        state, threads, born = fields[0], int(fields[17]), int(fields[19])
-        # The first thread may be a zombie while others still hold the process's sockets open.
-        return None if state in "ZX" and threads <= 1 else cls(pid=pid, born=born)
+        """The living process of that number, or None."""
+        seen = _Seen.of(pid)
+        return None if seen is None or seen.dead else cls(pid=pid, born=seen.born)
 
     @classmethod
     def read(cls, file: Path) -> "Identity | None":
@@ -66,10 +81,14 @@ class Identity:
     @property
     def alive(self) -> bool:
         """True as long as this very process runs."""
-        # Reaps it when it is our own child; a zombie would otherwise keep its entry until we exit.
-        with suppress(ChildProcessError):
-            os.waitpid(self.pid, os.WNOHANG)
-        return Identity.of(self.pid) == self
+        seen = _Seen.of(self.pid)
+        if seen is None or seen.born != self.born:
+            return False
+        if seen.dead:
+            # Ours to reap when we started it; otherwise somebody else does.
+            with suppress(ChildProcessError):
+                os.waitpid(self.pid, os.WNOHANG)
+        return not seen.dead
 
     def send(self, number: signal.Signals) -> None:
         """The process has the signal; nothing happens when it is gone already."""
@@ -117,10 +136,16 @@ def launch(command: list[str], *, account: int | None, folder: Path, log: Path, 
 
 
 def wait_ready(identity: Identity, ready: Callable[[], bool], *, seconds: float, name: str, log: Path) -> None:
-    """The server answers. Raises ServerError with the end of its log when it dies or stays silent."""
-    wait_until(lambda: ready() or not identity.alive, seconds=seconds, what=f"{name} answering\n{log_tail(log)}")
-    if not identity.alive:
-        raise ServerError(f"{name} ended while starting\n{log_tail(log)}")
+    """The server answers. Raises ServerError with the end of its log when it dies or stays silent, and ends it then."""
+    try:
+        wait_until(lambda: ready() or not identity.alive, seconds=seconds, what=f"{name} answering")
+        if identity.alive:
+            return
+        failure = ServerError(f"{name} ended while starting")
+    except ServerError as error:
+        failure = error
+        end(identity, signals=(signal.SIGKILL,), seconds=KILL_SECONDS, name=name)
+    raise ServerError(f"{failure}\n{log_tail(log)}")
 
 
 def end(identity: Identity, *, signals: tuple[signal.Signals, ...], seconds: float, name: str) -> None:
