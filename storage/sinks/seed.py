@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from storage.durable import storage_error
 from storage.errors import AlreadyThere, DeviceFull, Rejected, Retryable, SinkFull, StorageError
@@ -32,7 +32,6 @@ class _Slot:
     """A study of this size did not fit; smaller ones still may."""
     failed: str = ""
     """The errno that ended its use."""
-    writers: set[object] = field(default_factory=set)
 
 
 class SeedSink:

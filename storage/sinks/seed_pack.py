@@ -10,7 +10,7 @@ from typing import Protocol
 from imaging.facts import InstanceFacts
 from imaging.octets import Octets
 from storage.durable import storage_error, write_all
-from storage.errors import AlreadyThere, DeviceFull, Rejected, Retryable, StorageError
+from storage.errors import AlreadyThere, DeviceFull, Rejected, Retryable, StorageError, UploadLost
 from storage.packs.crc64 import combine_parts, crc64
 from storage.packs.format import PackEncoder
 from storage.packs.index import Index, InvalidIndex, parse_index, serialise_index
@@ -186,7 +186,7 @@ class SeedPackWriter:
         """Instances came after the index was written: the journal cannot forget single parts, so all starts over."""
         self._device.remove(self._key)
         self._journal.reset("instances came after the index")
-        raise Retryable("the pack starts over", operation="resume", place=self._device.place)
+        raise UploadLost("instances came after the index", operation="resume", place=self._device.place)
 
     def _write_sidecar(self) -> None:
         index = Index(pack=self._pack, container=self._container, members=tuple(self._encoder.members))
@@ -206,7 +206,12 @@ class SeedPackWriter:
             if error.errno in _FULL:
                 self._remove_and_reset(size)
                 raise DeviceFull("is full", operation="write", place=self._device.place, code="ENOSPC") from error
-            raise _failed(error, "write", self._devices, self._device, self._journal) from error
+            failure = _failed(error, "write", self._devices, self._device, self._journal)
+            if error.errno in _BROKEN:
+                with suppress(OSError):
+                    # It may refuse this as well; sealing a seed looks for what the ledger does not know.
+                    self._device.remove(self._key)
+            raise failure from error
         except DeviceFull:
             size = self._written
             self.close()
@@ -301,9 +306,6 @@ def _failed(error: OSError, operation: str, devices: Devices, device: Device, jo
         return DeviceFull("is full", operation=operation, place=device.place, code=failure.code)
     if error.errno in _BROKEN:
         devices.mark_failed(device, failure.code)
-        with suppress(OSError):
-            # It may still list a partial file; sealing a seed looks for those.
-            os.sync()
         journal.reset("device failed")
         return Retryable("the device has failed", operation=operation, place=device.place, code=failure.code)
     if isinstance(failure, Rejected) and error.errno in (errno.ELOOP, errno.ENOTDIR):

@@ -1,0 +1,175 @@
+"""A journal in memory that keeps the ledger's promises and can die at any call, and studies to write."""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from blake3 import blake3
+
+from imaging.facts import InstanceFacts
+from imaging.octets import MemoryOctets
+from imaging.uid import Uid
+from storage.errors import LostClaim
+from storage.packs.model import Container, Member, PackId, Part
+from storage.sinks.open import open_sink
+from storage.sinks.options import MIN_PART, S3Options, SeedOptions
+from storage.sinks.protocol import Sink, StudyWriter, UploadState
+
+KINDS = ["s3-pack-zst", "s3-p10", "seed"]
+"""Plain tar goes to the seed, zstd to the bucket: the sinks do not know the difference, so each is met once."""
+JPEG = Uid("1.2.840.10008.1.2.4.70")
+
+
+NOISE = random.Random(1).randbytes(9 << 20)
+
+
+class Crash(BaseException):
+    """The process died here."""
+
+
+class MemoryJournal:
+    """The ledger's row of one delivery."""
+
+    def __init__(self) -> None:
+        self.row: UploadState | None = None
+        self.calls: list[str] = []
+        self.crash_at = -1
+        self.crash_after_effect = False
+        self.lost = False
+
+    def begin(self, *, key: str, container: Container, device: str) -> None:
+        with_values = (key, container, device)
+        for _ in self._call("begin"):
+            if self.row is None:
+                self.row = UploadState(key=key, container=container, upload_id="", device=device, parts=(), members=())
+            assert (self.row.key, self.row.container, self.row.device) == with_values, "another intent is open"
+
+    def opened(self, upload_id: str) -> None:
+        for _ in self._call("opened"):
+            assert self.row is not None and not self.row.upload_id and upload_id
+            self.row = self._with(upload_id=upload_id)
+
+    def commit_group(self, parts: Sequence[Part], members: Sequence[Member]) -> None:
+        for _ in self._call("commit_group"):
+            assert self.row is not None, "no intent"
+            known = list(self.row.parts)
+            for part in parts:
+                end = known[-1].offset + known[-1].size if known else 0
+                assert (part.number, part.offset) == (len(known) + 1, end), "parts do not follow each other"
+                known.append(part)
+            names = {member.facts.sop_uid for member in self.row.members}
+            assert names.isdisjoint(member.facts.sop_uid for member in members), "an instance twice"
+            self.row = self._with(parts=tuple(known), members=(*self.row.members, *members))
+
+    def reset(self, reason: str) -> None:
+        assert reason
+        for _ in self._call("reset"):
+            self.row = None
+
+    def _with(self, **changes: Any) -> UploadState:
+        assert self.row is not None
+        names = ("key", "container", "upload_id", "device", "parts", "members")
+        return UploadState(**({name: getattr(self.row, name) for name in names} | changes))
+
+    def _call(self, name: str) -> Iterator[None]:
+        if self.lost:
+            raise LostClaim("claim is gone")
+        number = len(self.calls)
+        self.calls.append(name)
+        if number == self.crash_at and not self.crash_after_effect:
+            raise Crash(name)
+        yield
+        if number == self.crash_at:
+            raise Crash(name)
+
+
+class Study:
+    """A study of random, and therefore incompressible, instances."""
+
+    def __init__(self, sizes: Sequence[int], number: int = 1, syntax: Uid = JPEG) -> None:
+        self.pack = PackId(study_uid=Uid(f"1.2.840.{number}"), revision=1)
+        self.instances: dict[Uid, tuple[InstanceFacts, bytes]] = {}
+        for index, size in enumerate(sizes):
+            content = (f"{number}-{index} ".encode() + NOISE[index : index + size])[:size]
+            digest = blake3(content).digest()
+            sop_uid = Uid(f"1.2.840.{number}.{index + 1}")
+            self.instances[sop_uid] = (
+                InstanceFacts(
+                    study_uid=self.pack.study_uid,
+                    series_uid=Uid(f"1.2.840.{number}.0"),
+                    sop_uid=sop_uid,
+                    sop_class=Uid("1.2.840.10008.5.1.4.1.1.2"),
+                    transfer_syntax=syntax,
+                    raw_size=size,
+                    sto_size=size,
+                    raw1=digest,
+                    sto1=digest,
+                    pd1=digest,
+                    can1=digest,
+                ),
+                content,
+            )
+
+    def feed(self, writer: StudyWriter) -> int:
+        """Every instance the writer does not hold is added; how many."""
+        missing = [uid for uid in self.instances if uid not in writer.held]
+        for uid in missing:
+            facts, content = self.instances[uid]
+            writer.add(facts, MemoryOctets(content))
+        return len(missing)
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def container(kind: str) -> Container:
+    return Container.TAR_ZST if kind.endswith("zst") else Container.TAR
+
+
+@pytest.fixture
+def s3_options(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., S3Options]:
+    """S3 settings for the test's own bucket, with what is named changed."""
+
+    def make(**changes: Any) -> S3Options:
+        s3 = request.getfixturevalue("s3")
+        monkeypatch.setenv("SINK_ACCESS", s3.access_key)
+        monkeypatch.setenv("SINK_SECRET", s3.secret_key)
+        values = {
+            "name": "cloud",
+            "endpoint_url": s3.endpoint_url,
+            "region": s3.region,
+            "bucket": s3.bucket,
+            "access_key": "env:SINK_ACCESS",
+            "secret_key": "env:SINK_SECRET",
+            "part_size": MIN_PART,
+            "sweep_after": 0,
+        }
+        return S3Options(**(values | changes))
+
+    return make
+
+
+@pytest.fixture
+def new_sink(kind: str, tmp_path: Path, s3_options: Callable[..., S3Options]) -> Callable[[], Sink]:
+    """The kind's destination as a new process would open it; always the same one within a test."""
+
+    def make() -> Sink:
+        if kind.startswith("seed"):
+            device = tmp_path / "device"
+            device.mkdir(exist_ok=True)
+            return open_sink(SeedOptions(name="seed", devices=(device,), reserve=0, group_size=MIN_PART))
+        return open_sink(s3_options(layout="p10" if kind == "s3-p10" else "pack"))
+
+    return make
+
+
+@pytest.fixture
+def kit() -> SimpleNamespace:
+    """The doubles' classes; test modules cannot import a conftest."""
+    return SimpleNamespace(Journal=MemoryJournal, Study=Study, Crash=Crash)
