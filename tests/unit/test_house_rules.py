@@ -30,12 +30,17 @@ FORBIDDEN = re.compile("|".join(("/wo" + r"rk/", "/ro" + r"ot/", "pypi" + r"\.or
 TEXT_SUFFIXES = {".py", ".md", ".toml", ".txt", ".sql", ".yaml", ".yml", ".json", ".sh", ".html", ".cfg", ""}
 
 
-def imported(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
+def libraries(source: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+            yield node.module.split(".")[0]
+
+
+@pytest.fixture(scope="module")
+def imports() -> dict[str, set[str]]:
+    return {str(source.relative_to(ROOT)): set(libraries(source)) for source in SOURCES}
 
 
 def tracked() -> list[Path]:
@@ -48,12 +53,9 @@ def tracked() -> list[Path]:
 
 
 @pytest.mark.parametrize("library", PLACES)
-def test_each_library_is_imported_only_in_its_room(library: str) -> None:
+def test_each_library_is_imported_only_in_its_room(library: str, imports: dict[str, set[str]]) -> None:
     strangers = [
-        place
-        for source in SOURCES
-        if library in {name.split(".")[0] for name in imported(ast.parse(source.read_text(encoding="utf-8")))}
-        and not (place := str(source.relative_to(ROOT))).startswith(PLACES[library])
+        place for place, names in imports.items() if library in names and not place.startswith(PLACES[library])
     ]
 
     assert strangers == []
