@@ -26,8 +26,7 @@ PLATEAU = 3
 
 ROUND_COUNTS = frozenset(
     (50, 100, 150, 200, 250, 300, 400, 500, 512, 999, 1000, 1024, 1999, 2000, 2048, 4096, 5000, 9999)
-    + tuple(range(10_000, 1_000_001, 5_000))
-)
+) | frozenset(range(10_000, 1_000_001, 5_000))
 """Caps seen in the field, and the round figures above them."""
 
 

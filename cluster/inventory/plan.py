@@ -57,14 +57,16 @@ class Stage(StrEnum):
 class Plan:
     """The state of one inventory. Alternate `question` and `take` until `question` gives None."""
 
-    def __init__(self, options: InventoryOptions, *, cap: int | None, today: date) -> None:
+    def __init__(self, options: InventoryOptions, *, cap: int | None, today: date, since: date | None = None) -> None:
+        """`today` is the archive's; `since` leaves out all that is dated earlier, and what has no date."""
         self.caps = Caps(cap)
         self.stage = Stage.DATES
         self.asked = 0
         self._options = options
         self._today = today
         self._span = timedelta(days=options.first_window_days)
-        self._cursor: date | None = None
+        self._partial = since is not None
+        self._cursor: date | None = since
         """First day that no date window has covered yet; None before the first window."""
         self._before: frozenset[Uid] = frozenset()
         """What the previous date window brought."""
@@ -133,7 +135,8 @@ class Plan:
             case Stage.PATIENT_IDS:
                 self._sweep(Stage.PATIENT_NAMES, Way.PATIENT_NAME)
             case Stage.PATIENT_NAMES:
-                self._close_sweeps()
+                if not self._partial:
+                    self._close_sweeps()
                 self.stage = Stage.PEAKS
             case Stage.PEAKS:
                 self._next_peak()

@@ -17,10 +17,9 @@ EARLIEST = date(1000, 1, 1)
 """Sentinel dates such as 11111111 occur; years of fewer than four digits cannot be asked."""
 LATEST = date(9999, 12, 31)
 
-MODALITIES = tuple(
-    "CR CT DX MG MR NM PT RF US XA XC ES GM SM OT SC IO PX OP OPT ECG EPS HD BI BMD RG TG LS "
-    "DOC SR PR KO SEG REG RTIMAGE RTPLAN RTSTRUCT RTDOSE RTRECORD IVUS IVOCT PLAN FID RWV MS".split()
-)
+_COMMON = "CR CT DX MG MR NM PT RF US XA XC ES GM SM OT SC IO PX OP OPT ECG EPS HD BI BMD RG TG LS"
+_DOCUMENTS = "DOC SR PR KO SEG REG RTIMAGE RTPLAN RTSTRUCT RTDOSE RTRECORD IVUS IVOCT PLAN FID RWV MS"
+MODALITIES = (*_COMMON.split(), *_DOCUMENTS.split())
 NO_MODALITY = "ZZ"
 """Matches nothing; an archive that answers it all the same ignores the key."""
 

@@ -33,7 +33,9 @@ class ModelArchive:
         keys = window.keys()
         if self.refuses & keys.keys():
             return _answer(window, (), FindEnd.FAILED)
-        found = [s for s in self.studies if all(self._matches(s, k, v) for k, v in keys.items() if k not in self.ignores)]
+        found = [
+            s for s in self.studies if all(self._matches(s, k, v) for k, v in keys.items() if k not in self.ignores)
+        ]
         if self.newest_first:
             found.reverse()
         if self.cap is not None and len(found) > self.cap:
@@ -130,9 +132,7 @@ def archives(draw: st.DrawFn) -> tuple[StudyFound, ...]:
 def test_every_study_is_found_or_an_unsplittable_window_says_otherwise(
     studies: tuple[StudyFound, ...], cap: int | None, cut_end: FindEnd, folds_case: bool, newest_first: bool
 ) -> None:
-    archive = ModelArchive(
-        studies=studies, cap=cap, cut_end=cut_end, folds_case=folds_case, newest_first=newest_first
-    )
+    archive = ModelArchive(studies=studies, cap=cap, cut_end=cut_end, folds_case=folds_case, newest_first=newest_first)
 
     found, plan, unsplittable = enumerate_archive(archive, InventoryOptions(), cap=None)
 

@@ -1,0 +1,222 @@
+"""Carries out an inventory plan against a source and writes every answer to the ledger.
+
+A walk that was interrupted starts again at the first question and finds the answers in the ledger: only
+those that are missing, or did not end well, are asked. Begin a new generation to ask everything anew.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import date
+from enum import StrEnum
+
+from actors.dimse.find import Answers, decode
+from actors.source import FindAnswer, FindEnd, Source, SourceUnreachable, StudyFound, StudyWindow
+from cluster.inventory.completeness import Signal
+from cluster.inventory.cuts import Settled, Verdict
+from cluster.inventory.options import InventoryOptions
+from cluster.inventory.plan import Plan
+from storage.ledger.ledger import Ledger
+from storage.ledger.records import Problem, Severity
+from storage.ledger.records import Verdict as Recorded
+
+ATTEMPTS = 3
+"""Times a question is asked whose answer was lost: archives drop associations when they restart."""
+
+PAUSE = 2.0
+"""Seconds before a lost question is asked again, doubled each time."""
+
+_REMEDY = {
+    "INV_UNSPLITTABLE": "The archive cuts its answer to this question and no key narrows it. Compare with an export "
+    "of the archive's database, or have its answer limit raised and run the inventory again.",
+    "INV_UNDECODABLE": "Answers of the archive are no valid DICOM or name no study. Compare the study count with "
+    "an export of its database.",
+}
+
+
+class Reuse(StrEnum):
+    """Which answers in the ledger save a question."""
+
+    THIS_GENERATION = "this generation"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far the walk is; holds nothing from the archive but counts and dates."""
+
+    stage: str
+    day: date | None
+    """First day of the window last asked."""
+    asked: int = 0
+    reused: int = 0
+    """Questions whose answers the ledger had from an interrupted walk."""
+    rows: int = 0
+    """Records received, repeats included."""
+    new: int = 0
+    changed: int = 0
+    undecodable: int = 0
+    unsplittable: int = 0
+    two_patients: int = 0
+    cap: int | None = None
+    """The cap that answers have shown."""
+
+
+class Walk:
+    """One inventory. Used by one thread."""
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        ledger: Ledger,
+        source_id: int,
+        plan: Plan,
+        options: InventoryOptions,
+        charset: str,
+        report: Callable[[Progress], None],
+        reuse: Reuse = Reuse.THIS_GENERATION,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._source = source
+        self._ledger = ledger
+        self._source_id = source_id
+        self._plan = plan
+        self._options = options
+        self._charset = charset
+        self._report = report
+        self._reuse = reuse
+        self._sleep = sleep
+        self._windows: dict[StudyWindow, int] = {}
+        """Row ids of windows that were cut: the parents of what is asked next."""
+        self._progress = Progress(stage=plan.stage.value, day=None)
+        self._lost = 0
+
+    def run(self) -> Progress:
+        """Every question of the plan is answered in the ledger, and what no question settles is an exception.
+
+        Raises
+        ------
+        SourceUnreachable
+            The archive is away or drops one query after the other. What was answered is kept; run again.
+        Retryable
+            The ledger is away.
+        """
+        while (window := self._plan.question()) is not None:
+            kept = self._kept(window)
+            answer = kept or self._ask(window)
+            self._plan.take(answer)
+            settled = self._plan.settled()
+            if kept is None:
+                self._record(answer, settled)
+            self._conclude(settled)
+            self._advance(answer, asked=kept is None)
+        self._conclude(self._plan.settled())
+        if self._progress.undecodable:
+            self._open("INV_UNDECODABLE", Severity.WARNING, {"answers": self._progress.undecodable})
+        return self._progress
+
+    def _kept(self, window: StudyWindow) -> FindAnswer | None:
+        """The answer an interrupted walk of this generation had to the same question."""
+        if self._reuse is Reuse.NOTHING:
+            return None
+        row = self._ledger.inventory.window(self._source_id, window.keys())
+        if row is None or row.ended != FindEnd.SUCCESS.value:
+            return None
+        self._windows[window] = row.window_id
+        raw = self._ledger.inventory.answers(row.window_id)
+        answers = Answers(raw=raw, transfer_syntax=row.transfer_syntax, end=FindEnd.SUCCESS, status=row.status)
+        studies: list[StudyFound] = []
+        for identifier in decode(answers, self._charset):
+            study_uid = None if identifier is None else identifier.uid("StudyInstanceUID")
+            if identifier is not None and study_uid is not None:
+                studies.append(
+                    StudyFound(
+                        study_uid=study_uid,
+                        patient_id=identifier.text("PatientID"),
+                        patient_name=identifier.text("PatientName"),
+                        modalities=identifier.texts("ModalitiesInStudy"),
+                    )
+                )
+        return FindAnswer(
+            window=window,
+            studies=tuple(studies),
+            end=FindEnd.SUCCESS,
+            status=row.status,
+            undecodable=row.undecodable,
+            raw=raw,
+            transfer_syntax=row.transfer_syntax,
+        )
+
+    def _ask(self, window: StudyWindow) -> FindAnswer:
+        answer = self._once(window)
+        for attempt in range(1, ATTEMPTS):
+            if answer is not None and answer.end is not FindEnd.LOST:
+                self._lost = 0
+                return answer
+            self._sleep(PAUSE * 2 ** (attempt - 1))
+            answer = self._once(window)
+        if answer is None:
+            raise SourceUnreachable(f"the archive could not be reached in {ATTEMPTS} attempts")
+        self._lost = self._lost + 1 if answer.end is FindEnd.LOST else 0
+        if self._lost >= self._options.lost_limit:
+            raise SourceUnreachable(f"the archive dropped {self._lost} queries one after the other")
+        return answer
+
+    def _once(self, window: StudyWindow) -> FindAnswer | None:
+        try:
+            return self._source.find_studies(window)
+        except SourceUnreachable as error:
+            if error.refused:
+                raise
+            return None
+
+    def _record(self, answer: FindAnswer, settled: list[Settled]) -> None:
+        own = next((item for item in settled if item.window == answer.window), None)
+        verdict = Recorded.SPLIT
+        match own.verdict if own else None:
+            case Verdict.COMPLETE | Verdict.OPEN:
+                # A peak is believed until it is cut; the answer itself is whole for all that is known.
+                verdict = Recorded.COMPLETE
+            case Verdict.UNSPLITTABLE:
+                verdict = Recorded.UNSPLITTABLE
+            case Verdict.SPLIT | None:
+                pass
+        parent = self._windows.get(own.parent) if own and own.parent else None
+        window_id, recorded = self._ledger.inventory.record_answer(self._source_id, answer, verdict, parent)
+        if verdict is Recorded.SPLIT:
+            self._windows[answer.window] = window_id
+        self._progress = replace(
+            self._progress,
+            new=self._progress.new + recorded.new,
+            changed=self._progress.changed + recorded.changed,
+            two_patients=self._progress.two_patients + len(recorded.two_patients),
+        )
+
+    def _conclude(self, settled: list[Settled]) -> None:
+        for item in settled:
+            if item.verdict is not Verdict.UNSPLITTABLE:
+                continue
+            # A peak that cannot be cut is only the longest answer there was; a cut one is known to hide studies.
+            severity = Severity.WARNING if item.signal is Signal.PEAK else Severity.ERROR
+            signal = item.signal.value if item.signal else "unknown"
+            self._open("INV_UNSPLITTABLE", severity, {"keys": item.window.keys(), "answers": item.rows, "why": signal})
+            self._progress = replace(self._progress, unsplittable=self._progress.unsplittable + 1)
+
+    def _open(self, kind: str, severity: Severity, evidence: dict[str, int | str | dict[str, str]]) -> None:
+        self._ledger.exceptions.open(
+            Problem(kind=kind, severity=severity, blocking=False, remedy=_REMEDY[kind], evidence=evidence)
+        )
+
+    def _advance(self, answer: FindAnswer, *, asked: bool) -> None:
+        self._progress = replace(
+            self._progress,
+            stage=self._plan.stage.value,
+            day=answer.window.date_from or self._progress.day,
+            asked=self._progress.asked + asked,
+            reused=self._progress.reused + (not asked),
+            rows=self._progress.rows + len(answer.studies),
+            undecodable=self._progress.undecodable + answer.undecodable,
+            cap=self._plan.caps.believed,
+        )
+        self._report(self._progress)
