@@ -18,6 +18,8 @@ from typing import Any
 from infra.simulator.faults import Faults, faults_from
 from infra.simulator.simulator import Simulator
 
+STOP_POLL = 0.02
+"""Seconds between looks at whether to stop."""
 CONTROL_TIMEOUT = 60.0
 """Seconds a client waits for an answer; a manifest of a large archive takes some."""
 
@@ -38,10 +40,13 @@ class Control:
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self.port: int = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, name="simulator-control", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="simulator-control", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
+
+    def _serve(self) -> None:
+        self._server.serve_forever(STOP_POLL)
 
     def stop(self) -> None:
         self._server.shutdown()

@@ -1,6 +1,6 @@
 """C-MOVE: sub-operations to a registered destination, pending answers, a final status (PS3.4 section C.4.2)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from infra.simulator import attributes as at
 from infra.simulator import command
@@ -82,37 +82,38 @@ class Move:
 
     def _send_all(self, address: tuple[str, int], planned: list[Parcel]) -> None:
         late = planned.pop() if self._faults.late_push is not None and planned else None
-        last = planned[-1] if self._faults.final_before_last is not None and planned else None
         # What is lost, or comes late, this archive believes to have sent.
         self._completed = len(self._asked) - sum(parcel.counted for parcel in planned)
-        for pairs in _batches(planned):
-            batch = [parcel for parcel in planned if parcel.pair in pairs]
+        batches = [[parcel for parcel in planned if parcel.pair in pairs] for pairs in _pairs_by_association(planned)]
+        for batch in batches:
             try:
-                association = self._open(address, pairs)
+                association = self._open(address, list(dict.fromkeys(parcel.pair for parcel in batch)))
             except Refused:
                 self._failed += [parcel.sop_uid for parcel in batch if parcel.counted]
                 continue
+            held = batch.pop() if self._faults.final_before_last is not None and batch is batches[-1] else None
             try:
-                self._send_batch(association, batch, last)
+                self._send_batch(association, batch)
             except (ConnectionEnded, _Ended):
                 association.release()
                 raise
-            association.release()
+            if held is None:
+                association.release()
+                continue
+            self._completed += held.counted
+            self._answer_final(self._outcome())
+            self._push_later(self._faults.final_before_last, held, lambda kept=association: kept)
         if late is not None:
-            self._push_later(address, late)
+            self._push_later(self._faults.late_push, late, lambda: self._open(address, [late.pair]))
         if self._faults.silent_move:
             self._wire.read_message()
         if self._answered is None:
             raise _Ended(self._outcome())
 
-    def _send_batch(self, association: StoreAssociation, batch: Sequence[Parcel], last: Parcel | None) -> None:
+    def _send_batch(self, association: StoreAssociation, batch: Sequence[Parcel]) -> None:
         for index, parcel in enumerate(batch):
             self._heed_the_requester()
             self._abort_if_told(association)
-            if parcel is last:
-                self._completed += parcel.counted
-                self._answer_final(self._outcome())
-                self._service.closing.wait(self._faults.final_before_last)
             if self._faults.store_latency:
                 self._service.closing.wait(self._faults.store_latency)
             if parcel.pair not in association.contexts:
@@ -192,21 +193,22 @@ class Move:
             bandwidth=self._faults.bandwidth,
         )
 
-    def _push_later(self, address: tuple[str, int], parcel: Parcel) -> None:
+    def _push_later(self, seconds: float | None, parcel: Parcel, get: Callable[[], StoreAssociation]) -> None:
         def push() -> None:
+            self._service.closing.wait(seconds)
             try:
-                association = self._open(address, [parcel.pair])
+                association = get()
             except Refused:
                 return  # Nobody listens any more; the requester can tell that something is missing.
             try:
-                if parcel.pair in association.contexts:
+                if parcel.pair in association.contexts and not self._service.closing.is_set():
                     self._store(association, parcel)
                     self._service.stats.add("late_pushes")
                 association.release()
             except ConnectionEnded:
                 association.abort()
 
-        self._service.later(self._faults.late_push or 0.0, push)
+        self._service.aside(push)
 
     @property
     def _done(self) -> int:
@@ -263,7 +265,7 @@ class Move:
         )
 
 
-def _batches(planned: Sequence[Parcel]) -> Iterator[list[Pair]]:
+def _pairs_by_association(planned: Sequence[Parcel]) -> Iterator[list[Pair]]:
     """The pairs to negotiate, as many at a time as an association can hold."""
     pairs = list(dict.fromkeys(parcel.pair for parcel in planned))
     for start in range(0, len(pairs), MAX_CONTEXTS):

@@ -9,11 +9,11 @@ _SEQUENCE_END = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
 
 
 def twin_uid(uid: str, salt: str) -> str:
-    """Another UID of the same length and the same root, always the same one for a salt.
+    """Another UID of the same length under the same first two components, always the same one for a salt.
 
     The same length, so that it can take the place of `uid` in a dataset without moving anything.
     """
-    kept = ".".join(uid.split(".")[:3])
+    kept = ".".join(uid.split(".")[:2])
     digits = hashlib.shake_128(f"{salt}:{uid}".encode()).digest(len(uid))
     # 1 to 9 only: a component must not begin with a zero.
     return kept + "".join(

@@ -44,14 +44,9 @@ class Service:
         with self._lock:
             self._seen.clear()
 
-    def later(self, seconds: float, push: Callable[[], None]) -> None:
-        """`push` runs on a thread of its own after so many seconds, unless the simulator stops first."""
-
-        def run() -> None:
-            if not self.closing.wait(seconds):
-                push()
-
-        thread = threading.Thread(target=run, name="simulator-push", daemon=True)
+    def aside(self, push: Callable[[], None]) -> None:
+        """`push` runs on a thread of its own; it waits on `closing`, and ends soon once that is set."""
+        thread = threading.Thread(target=push, name="simulator-push", daemon=True)
         with self._lock:
             self._pushes = [pending for pending in self._pushes if pending.is_alive()] + [thread]
         thread.start()

@@ -44,6 +44,7 @@ class Wire:
     def __init__(self, sock: socket.socket, *, timeout: float) -> None:
         self._sock = sock
         self._sock.settimeout(timeout)
+        self._ahead = bytearray()
         self._fragments: list[tuple[int, int, bytes]] = []
         self.send_limit = 16384
 
@@ -67,7 +68,7 @@ class Wire:
 
     def message_waits(self) -> bool:
         """True when the peer has said something we have not read."""
-        return bool(self._fragments) or bool(select.select([self._sock], [], [], 0)[0])
+        return bool(self._fragments or self._ahead) or bool(select.select([self._sock], [], [], 0)[0])
 
     def send(self, *buffers: bytes | bytearray | memoryview) -> None:
         """All bytes are handed to the kernel, in as few calls as it allows."""
@@ -126,17 +127,17 @@ class Wire:
             position = end
 
     def _exactly(self, length: int) -> bytes:
-        octets = bytearray(length)
-        view = memoryview(octets)
-        while view:
+        while len(self._ahead) < length:
             try:
-                count = self._sock.recv_into(view)
+                got = self._sock.recv(MAX_PDU)
             except OSError as problem:
                 raise ConnectionEnded("peer is silent or gone") from problem
-            if not count:
+            if not got:
                 raise ConnectionEnded("peer closed the connection")
-            view = view[count:]
-        return bytes(octets)
+            self._ahead += got
+        octets = bytes(self._ahead[:length])
+        del self._ahead[:length]
+        return octets
 
 
 def command_pdu(context_id: int, octets: bytes) -> bytes:

@@ -6,8 +6,8 @@ import zlib
 import pydicom
 import pytest
 
-from infra.simulator import big_archive, folder_archive, synthetic_archive, test_file_archive, workload_archive
 from infra.simulator import attributes as at
+from infra.simulator import big_archive, folder_archive, synthetic_archive, test_file_archive, workload_archive
 from infra.simulator.content import whole
 from infra.simulator.rewriting import twin_uid, with_another_pixel, with_uid
 from infra.simulator.specs import archive_from
@@ -52,9 +52,7 @@ def test_a_synthetic_archive_has_the_variety_of_a_hospital():
     held = synthetic_archive(studies=200).manifest()
 
     assert len({i.transfer_syntax for i in held}) >= 8
-    assert {"CT", "MR", "US", "CR", "MG", "SR", "PR", "KO", "DOC"} <= {
-        i.attributes[at.MODALITY].decode() for i in held
-    }
+    assert {"CT", "MR", "US", "CR", "MG", "SR", "PR", "KO", "DOC"} <= {i.attributes[at.MODALITY].decode() for i in held}
     charsets = {i.attributes.get(at.CHARSET, b"").decode() for i in held}
     assert {"", "ISO_IR 100", "ISO_IR 192", "\\ISO 2022 IR 87", "GB18030"} <= charsets
     dates = {i.attributes[at.STUDY_DATE].decode() for i in held}
@@ -130,9 +128,7 @@ def test_an_exported_archive_reads_back_as_the_same_archive(tmp_path):
     archive.export(tmp_path)
     again = folder_archive(tmp_path)
 
-    assert {i.sop_uid: i.dataset() for i in again.manifest()} == {
-        i.sop_uid: i.dataset() for i in archive.manifest()
-    }
+    assert {i.sop_uid: i.dataset() for i in again.manifest()} == {i.sop_uid: i.dataset() for i in archive.manifest()}
 
 
 def test_a_large_instance_streams_the_bytes_it_announces():
