@@ -11,6 +11,7 @@ that one's own landing, and the status comes back for the C-STORE response.
 import contextlib
 import json
 import os
+import select
 import socket
 import threading
 import time
@@ -308,13 +309,9 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
 
 def _ended(connection: socket.socket) -> bool:
     """Whether the peer closed a connection on which nothing may be waiting."""
-    try:
-        connection.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _same_user(connection: socket.socket) -> bool:
