@@ -20,15 +20,14 @@ from storage.packs.model import Container, PackId
 STUDIES = "studies"
 INDEX = "index"
 
-MAX_PREFIX_DEPTH = 1
-"""A loose instance is seven folders deep; Snowball and Data Box guidance ends at eight."""
-
 _PREFIX = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?", re.ASCII)
 _MAX_REVISION = 9999
 
 
 def check_prefix(prefix: str) -> str:
     """The prefix without its slash at the end.
+
+    One component at most: a loose instance already has seven, and guidance for appliances ends at eight.
 
     Raises
     ------

@@ -57,7 +57,7 @@ class Device:
 
     def create(self, key: str) -> int:
         """A new, empty file; its name is durable. Raises FileExistsError where there is anything at all."""
-        with self._parent(key, create=True) as (folder, name):
+        with _nameless(), self._parent(key, create=True) as (folder, name):
             descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FILE, 0o644, dir_fd=folder)
             try:
                 os.fsync(folder)
@@ -69,7 +69,7 @@ class Device:
     def open(self, key: str, flags: int = os.O_RDONLY) -> int:
         """The regular file at `key`. Raises FileNotFoundError; `Rejected` for anything but such a file."""
         try:
-            with self._parent(key, create=False) as (folder, name):
+            with _nameless(), self._parent(key, create=False) as (folder, name):
                 descriptor = os.open(name, flags | _FILE, dir_fd=folder)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR):
@@ -105,7 +105,7 @@ class Device:
     def remove(self, key: str) -> None:
         """There is no such file (any more), also after a power cut."""
         try:
-            with self._parent(key, create=False) as (folder, name):
+            with _nameless(), self._parent(key, create=False) as (folder, name):
                 os.unlink(name, dir_fd=folder)
                 os.fsync(folder)
         except FileNotFoundError:
@@ -157,6 +157,15 @@ class Device:
 
     def _hostile(self) -> Rejected:
         return Rejected("something other than a plain file is at our path", operation="open", place=self.place)
+
+
+@contextmanager
+def _nameless() -> Iterator[None]:
+    """An OSError leaves without its file name: names hold study UIDs, and tracebacks end in logs."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror) from None
 
 
 def lock_file(descriptor: int, place: str) -> None:

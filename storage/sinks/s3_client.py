@@ -93,6 +93,13 @@ class Body(io.RawIOBase):
         self._at += len(piece)
         return piece if piece else b""
 
+    def readinto(self, buffer: Any) -> int:
+        """The SDK's native signer reads a body that must be signed in this way."""
+        piece = self._content.read(self._at, len(buffer))
+        buffer[: len(piece)] = piece
+        self._at += len(piece)
+        return len(piece)
+
 
 class Bucket:
     """The bucket of one destination; thread-safe, one per process."""

@@ -165,8 +165,9 @@ class Upload:
         """No part is in flight; its outcome is of no interest: the next worker sends it again."""
         flight, self._flight = self._flight, None
         if flight is not None:
-            # Not result(): the error, if any, is not the reason why the writer closes.
-            flight.future.exception()
+            if not flight.future.cancel():
+                # Not result(): the error, if any, is not the reason why the writer closes.
+                flight.future.exception()
             flight.buffer.release()
 
     def _put(self, buffer: PartBuffer, number: int, offset: int) -> Part:

@@ -1,6 +1,7 @@
 """What only an object store can do to us."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ from storage.sinks import s3_client, s3_upload
 from storage.sinks.open import open_sink
 from storage.sinks.options import MIN_PART, S3Options
 from storage.sinks.s3 import S3Sink
+from storage.sinks.secret import resolve
 
 MIB = 1 << 20
 SIZES = [3 * MIB, 3 * MIB, 3 * MIB, MIB]
@@ -281,6 +283,60 @@ def test_every_probe_says_what_a_poor_store_lacks(s3_options: NewOptions, monkey
     assert not rows["If-None-Match honoured"]
     assert not rows["wrong CRC64NVME refused"]
     assert list(sink._bucket.keys("")) == []
+
+
+def test_bodies_are_signed_where_the_network_is_not_trusted(
+    s3_options: NewOptions, kit: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert s3_client._body_is_safe("https://s3.example.org") and not s3_client._body_is_safe("http://s3.example.org")
+    monkeypatch.setattr(s3_client, "_body_is_safe", lambda url: False)
+    sink, study = S3Sink(s3_options()), kit.Study(SIZES)
+    writer = sink.writer(study.pack, Container.TAR, 0, kit.Journal(), None)
+    study.feed(writer)
+
+    receipt = writer.finish()
+
+    assert sink.size(receipt.key) == receipt.size
+
+
+@pytest.mark.parametrize("change", ["longer", "shorter", "other bytes", "gone"])
+def test_a_loose_instance_that_changed_at_the_endpoint_is_noticed(
+    change: str, s3_options: NewOptions, s3: Any, client: Any, kit: SimpleNamespace
+) -> None:
+    sink, study = S3Sink(s3_options(layout="p10")), kit.Study([1000])
+    writer = sink.writer(study.pack, Container.TAR, 0, kit.Journal(), None)
+    study.feed(writer)
+    receipt = writer.finish()
+    facts, content = next(iter(study.instances.values()))
+    bodies = {"longer": content + b"x", "shorter": content[:-1], "other bytes": b"x" + content[1:]}
+    key = f"{receipt.key}{facts.series_uid}/{facts.sop_uid}.dcm"
+    if change == "gone":
+        client.delete_object(Bucket=s3.bucket, Key=key)
+    else:
+        client.put_object(Bucket=s3.bucket, Key=key, Body=bodies[change])
+    reader = PackReader(sink, study.pack, Container.P10, receipt.key)
+
+    with pytest.raises((IntegrityError, FileNotFoundError)):
+        b"".join(reader.open(reader.index().members[0]))
+
+
+def test_secrets_are_read_from_where_they_are_and_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "key").write_text("hush\n")
+    (tmp_path / "empty").write_text("\n")
+    monkeypatch.setenv("SINK_KEY", "whisper")
+
+    assert resolve(f"file:{tmp_path}/key").get_secret_value() == "hush"
+    assert resolve("env:SINK_KEY").get_secret_value() == "whisper"
+    assert "whisper" not in repr(resolve("env:SINK_KEY"))
+    for reference in (f"file:{tmp_path}/empty", f"file:{tmp_path}/absent", "env:SINK_ABSENT"):
+        with pytest.raises(Rejected):
+            resolve(reference)
+
+
+@pytest.mark.parametrize("value", ["hush", "env:", "file:relative", "env:A B"])
+def test_a_secret_written_into_the_settings_is_refused(value: str, s3_options: NewOptions) -> None:
+    with pytest.raises(ValueError):
+        s3_options(secret_key=value)
 
 
 def test_part_size_below_what_s3_takes_is_refused(s3_options: NewOptions) -> None:

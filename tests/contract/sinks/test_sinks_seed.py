@@ -245,3 +245,19 @@ def test_a_device_that_is_not_attached_is_retryable(tmp_path: Path, kit: SimpleN
         SeedSink(SeedOptions(name="seed", devices=(tmp_path / "absent",)))
 
     assert journal.row is not None
+
+
+def test_no_error_of_a_device_names_a_study(tmp_path: Path, kit: SimpleNamespace) -> None:
+    study, sink = kit.Study([1000]), sink_of(tmp_path / "device")
+    device = sink._slots[0].device
+    key = pack_key(study.pack, Container.TAR)
+    device.write_new(key, b"x")
+
+    for attempt, kind in (
+        (lambda: device.write_new(key, b"y"), FileExistsError),
+        (lambda: device.size(index_key(study.pack)), FileNotFoundError),
+    ):
+        with pytest.raises(kind) as caught:
+            attempt()
+        assert study.pack.study_uid not in f"{caught.value} {caught.value.__cause__}"
+        assert caught.value.__suppress_context__
