@@ -13,7 +13,8 @@ SUCCESS, PENDING, CANCELLED, OUT_OF_RESOURCES, MISMATCH, UNABLE = 0x0000, 0xFF00
 _CAP_STATUS = {CapEnd.SUCCESS: SUCCESS, CapEnd.REFUSED: OUT_OF_RESOURCES, CapEnd.CANCELLED: CANCELLED}
 TOGETHER = 1 << 16
 """Bytes of answers collected before they are sent, when nothing asks for one at a time."""
-JUNK = b"\xff\xfe\x00\x01not a dataset"
+JUNK = b"\x08\x00\x40\x11\xff\xff\xff\xffno sequence!"
+"""A sequence of undefined length with no item in it: no decoder gets past its first element in either VR encoding."""
 
 
 def serve_find(service: Service, wire: Wire, request: Message, transfer_syntax: str) -> None:

@@ -61,7 +61,7 @@ def answers(archive: Archive, query: Query, faults: Faults, retrieve_ae: str) ->
     if faults.counts is Counts.ABSENT:
         hidden |= _COUNT_KEYS
     matcher = _Matcher(query, faults)
-    for row, repeats in _rows(archive, query, faults):
+    for row, repeats in _rows(archive, query, faults, matcher):
         if not matcher.matches(row):
             continue
         answer = {tag: row.get(tag, b"") for tag in query.keys if tag not in hidden}
@@ -77,10 +77,14 @@ def answers(archive: Archive, query: Query, faults: Faults, retrieve_ae: str) ->
             yield answer
 
 
-def _rows(archive: Archive, query: Query, faults: Faults) -> Iterator[tuple[dict[int, bytes], int]]:
+def _rows(
+    archive: Archive, query: Query, faults: Faults, matcher: "_Matcher"
+) -> Iterator[tuple[dict[int, bytes], int]]:
     wanted = query.uids(at.STUDY_UID)
     studies = archive.studies() if not wanted else [held for uid in wanted if (held := archive.study(uid))]
     for study in studies:
+        if not matcher.may_match(study[0]):
+            continue
         if query.level is Level.STUDY:
             yield _study_row(study, faults), 1
             continue
@@ -140,6 +144,11 @@ class _Matcher:
             for tag, value in query.keys.items()
             if tag not in ignored and value not in (b"", b"*")
         }
+
+    def may_match(self, instance: Instance) -> bool:
+        """False when the study's date alone rules it out, so that a narrow window over a large archive is quick."""
+        wanted = self._wanted.get(at.STUDY_DATE)
+        return wanted is None or self._matches(at.STUDY_DATE, wanted, instance.attributes.get(at.STUDY_DATE), b"")
 
     def matches(self, row: Mapping[int, bytes]) -> bool:
         charset = row.get(at.CHARSET, b"")
