@@ -129,9 +129,11 @@ class DimseSource:
 
     def _open(self, service: str) -> tuple[Conversation, Context]:
         kept = self._conversation
-        if kept is not None and (time.monotonic() - kept.touched > FRESH or not kept.usable):
+        if kept is not None and not kept.usable:
             self._drop()
-            kept = None
+        elif kept is not None and time.monotonic() - kept.touched > FRESH:
+            self.close()
+        kept = self._conversation
         if kept is None:
             kept = self._conversation = Conversation(self._endpoint, _OFFERS)
         context = kept.context(service)
