@@ -33,7 +33,7 @@ from typing import NamedTuple
 
 from blake3 import blake3
 
-from imaging.elements import UNDEFINED, Element, Encoding, Walker
+from imaging.elements import UNDEFINED, WINDOW, Element, Encoding, Walker
 from imaging.errors import MalformedDataset
 from imaging.flags import Flag
 from imaging.header import Header
@@ -134,12 +134,19 @@ def rows(level: Level) -> list[Row]:
     """The records of one dataset or item, sorted by key."""
     walker, elements, encoding, charset, _ = level
     found: list[Row] = []
-    append, new, read, lookup = found.append, _NEW_ROW, walker.read, STANDARD.get
+    append, new, lookup = found.append, _NEW_ROW, STANDARD.get
     little = encoding is not Encoding.EXPLICIT_BE
-    bytes_kind, code_kind, skipped_kind = Kind.BYTES, Kind.CODE, Kind.SKIPPED
+    bytes_kind, code_kind, skipped_kind, sequence_kind = Kind.BYTES, Kind.CODE, Kind.SKIPPED, Kind.SEQUENCE
     creators: dict[int, bytes] = {}
+    data, base, edge = walker.held()
     for element in elements:
         tag, vr, _, start, length, _ = element
+        plain = length <= WINDOW and vr != "SQ"
+        raw = b""
+        if plain:
+            if start < base or start + length > edge:
+                data, base, edge = walker.window(start)
+            raw = data[start - base : start - base + length]
         if tag & 0x10000:
             number = tag & 0xFFFF
             if number < 0x0100:
@@ -151,30 +158,31 @@ def rows(level: Level) -> list[Row]:
                     continue
             prefix = creators.get(tag & 0xFFFF0000 | number >> 8)
             key = prefix + number.to_bytes(2, "big")[1:] if prefix else public_key(tag)
-            if vr != "SQ" and little and not length & 1 and length <= LARGE:
-                raw = read(start, length)
-                if raw[:4] != _ITEM_TAG:
-                    append(new((key, b"B", length, raw, tag)))
-                    continue
-            append(_opaque(level, element, key))
+            if plain and little and not length & 1 and raw[:4] != _ITEM_TAG:
+                append(new((key, b"B", length, raw, tag)))
+            else:
+                append(_opaque(level, element, key))
             continue
         entry = lookup(tag)
         kind, key = entry or rare_entry(tag)
         if kind is skipped_kind:
             continue
-        if length == UNDEFINED or kind is Kind.SEQUENCE or vr == "SQ":
-            append(_structured(level, element, kind, key))
-        elif entry is None or length > LARGE or (kind is bytes_kind and (length & 1 or not little)):
-            append(_slow(level, element, kind, key))
-        elif kind is bytes_kind:
-            append(new((key, b"B", length, read(start, length), tag)))
-        elif kind is code_kind:
-            raw = read(start, length).strip(_PADS)
+        if kind is code_kind and plain:
+            raw = raw.strip(_PADS)
             if b"\\" in raw:
                 raw = _each_stripped(raw)
             append(new((key, b"T", len(raw), raw, tag)))
+        elif kind is sequence_kind or length == UNDEFINED or vr == "SQ":
+            append(_structured(level, element, kind, key))
+        elif kind is bytes_kind:
+            if plain and little and not length & 1:
+                append(new((key, b"B", length, raw, tag)))
+            else:
+                append(_bytes(level, element, key))
+        elif length > TEXT_LIMIT:
+            append(_bytes(level, element, key))
         else:
-            form, raw = _text(walker, read(start, length), kind, charset)
+            form, raw = _text(walker, raw if plain else walker.read(start, length), kind, charset)
             append(new((key, form, len(raw), raw, tag)))
     found.sort(key=itemgetter(0))
     return found
@@ -183,11 +191,12 @@ def rows(level: Level) -> list[Row]:
 def _write(state: blake3, pieces: list[bytes], level: Level) -> None:
     records = rows(level)
     pieces.append(_COUNT.pack(len(records)))
+    extend, pack = pieces.extend, _FORM.pack
     for key, form, length, content, _ in records:
         if isinstance(content, bytes):
-            pieces += (key, _FORM.pack(form, length), content)
+            extend((key, pack(form, length), content))
             continue
-        pieces += (key, _FORM.pack(form, length))
+        extend((key, pack(form, length)))
         for item in content.levels():
             pieces.append(b"\1")
             _write(state, pieces, item)
@@ -242,14 +251,6 @@ def _opaque(level: Level, element: Element, key: bytes) -> Row:
     if not count:
         return Row(key, b"B", 0, b"", element.tag)
     return Row(key, b"S", 0, Items(level, element, encoding), element.tag)
-
-
-def _slow(level: Level, element: Element, kind: Kind, key: bytes) -> Row:
-    """A standard value that is rare, long, odd or big endian."""
-    if kind is Kind.BYTES or element.length > TEXT_LIMIT:
-        return _bytes(level, element, key)
-    form, raw = _text(level.walker, level.walker.read(element.value, element.length), kind, level.charset)
-    return Row(key, form, len(raw), raw, element.tag)
 
 
 def _bytes(level: Level, element: Element, key: bytes) -> Row:

@@ -26,7 +26,7 @@ SEQUENCE_END = 0xFFFEE0DD
 NOTHING = 0
 """The closer of a dataset that no delimiter ends."""
 
-WINDOW = 64 << 10
+WINDOW = 32 << 10
 """Bytes looked at in one piece: most headers fit, and a jump over pixels in a file wastes little."""
 MAX_DEPTH = 64
 """Nested sequences; the deepest structured reports have about 15."""
@@ -91,8 +91,8 @@ _BARE = {
 }
 _LENGTH = {Encoding.EXPLICIT_LE: struct.Struct("<L"), Encoding.EXPLICIT_BE: struct.Struct(">L")}
 _BIG_ITEM = b"\xff\xfe\xe0\x00"
-_SMALLEST = 8
-"""Bytes of the shortest element or item header."""
+_SMALLEST, _LONGEST = 8, 12
+"""Bytes of the shortest and longest header of an element or item."""
 
 
 def scan(octets: Octets, start: int, encoding: Encoding) -> Scan:
@@ -137,8 +137,7 @@ class Walker:
             return self._data[at : at + length]
         if length > WINDOW:
             return bytes(self.octets.read(start, length))
-        self._data, self._base = bytes(self.octets.read(start, WINDOW)), start
-        return self._data[:length]
+        return self.window(start)[0][:length]
 
     def walk(
         self, position: int, limit: int, encoding: Encoding, depth: int, closer: int = NOTHING
@@ -210,14 +209,14 @@ class Walker:
         elements: list[Element] = []
         append = elements.append
         oddness, previous = 0, -1
-        data, base, edge = self._look(position)
+        data, base, safe = self._look(position, limit)
         for _ in range(MAX_ELEMENTS):
-            if position >= limit:
-                return self._ended(elements, position, limit, closer, oddness)
-            if position + 12 > edge:
-                data, base, edge = self._look(position)
+            if position > safe:
+                if position >= limit:
+                    return self._ended(elements, position, limit, closer, oddness)
                 if limit - position < _SMALLEST and self._only_zeros(position, limit, depth):
                     return elements, limit, oddness
+                data, base, safe = self._look(position, limit)
             group, number, code, length = unpack(data, position - base)
             tag = group << 16 | number
             vr = short.get(code)
@@ -247,7 +246,7 @@ class Walker:
             if length == UNDEFINED:
                 element = Element(tag, vr, position, value, length, 0)
                 end = self._skip(element, limit, encoding, depth)
-                data, base, edge = self._look(end)
+                data, base, safe = self._look(end, limit)
             else:
                 end = value + length
                 oddness |= length
@@ -267,14 +266,14 @@ class Walker:
         elements: list[Element] = []
         append = elements.append
         oddness, previous = 0, -1
-        data, base, edge = self._look(position)
+        data, base, safe = self._look(position, limit)
         for _ in range(MAX_ELEMENTS):
-            if position >= limit:
-                return self._ended(elements, position, limit, closer, oddness)
-            if position + 12 > edge:
-                data, base, edge = self._look(position)
+            if position > safe:
+                if position >= limit:
+                    return self._ended(elements, position, limit, closer, oddness)
                 if limit - position < _SMALLEST and self._only_zeros(position, limit, depth):
                     return elements, limit, oddness
+                data, base, safe = self._look(position, limit)
             group, number, length = unpack(data, position - base)
             tag = group << 16 | number
             value = position + 8
@@ -287,7 +286,7 @@ class Walker:
             if length == UNDEFINED:
                 element = Element(tag, "", position, value, length, 0)
                 end = self._skip(element, limit, Encoding.IMPLICIT_LE, depth)
-                data, base, edge = self._look(end)
+                data, base, safe = self._look(end, limit)
             else:
                 end = value + length
                 oddness |= length
@@ -301,14 +300,22 @@ class Walker:
             position = end
         raise MalformedDataset("too many elements", position)
 
-    def _look(self, position: int) -> tuple[bytes, int, int]:
-        """A window that holds `position` and the header there, its first offset and the offset behind it."""
-        edge = self._base + len(self._data)
-        if position < self._base or position + 12 > edge < self.size:
-            self._data = bytes(self.octets.read(position, min(WINDOW, max(0, self.size - position))))
-            self._base = position
-            edge = position + len(self._data)
-        return self._data, self._base, edge
+    def held(self) -> tuple[bytes, int, int]:
+        """The present window, the offset of its first byte and the offset behind its last."""
+        return self._data, self._base, self._base + len(self._data)
+
+    def window(self, position: int) -> tuple[bytes, int, int]:
+        """The `WINDOW` bytes from `position` on, the offset of the first and the offset behind the last."""
+        self._data = bytes(self.octets.read(position, WINDOW))
+        self._base = position
+        return self._data, position, position + len(self._data)
+
+    def _look(self, position: int, limit: int) -> tuple[bytes, int, int]:
+        """A window that holds the header at `position`, its first offset, and the last where a header surely fits."""
+        data, base, edge = self.held()
+        if position < base or position + _LONGEST > edge < self.size:
+            data, base, edge = self.window(position)
+        return data, base, min(limit - 1, edge - _LONGEST)
 
     def _ended(
         self, elements: list[Element], position: int, limit: int, closer: int, oddness: int

@@ -1,5 +1,7 @@
 """One call per received instance: everything the ledger wants to know about it."""
 
+from typing import TypedDict
+
 from imaging.canonical import can1
 from imaging.digests import sto1
 from imaging.errors import MalformedDataset, Mismatch, MissingIdentity
@@ -9,12 +11,18 @@ from imaging.header import (
     SOP_CLASS_UID,
     SOP_INSTANCE_UID,
     STUDY_INSTANCE_UID,
-    Header,
     read_header,
 )
 from imaging.octets import Octets
 from imaging.pixels import digest_pixels
 from imaging.uid import InvalidUid, Uid, parse_uid
+
+
+class _Identity(TypedDict):
+    study_uid: Uid
+    series_uid: Uid
+    sop_uid: Uid
+    sop_class: Uid
 
 
 def describe(
@@ -45,35 +53,32 @@ def describe(
         raise MissingIdentity("TransferSyntaxUID", f"is {error}") from None
     try:
         header = read_header(part10, dataset_offset, syntax)
-        _check(header, SOP_CLASS_UID, "SOPClassUID", sop_class)
-        _check(header, SOP_INSTANCE_UID, "SOPInstanceUID", sop_uid)
-        return _facts(part10, dataset_offset, syntax, raw1, header)
+        named = _Identity(
+            study_uid=header.uid(STUDY_INSTANCE_UID, "StudyInstanceUID"),
+            series_uid=header.uid(SERIES_INSTANCE_UID, "SeriesInstanceUID"),
+            sop_uid=header.uid(SOP_INSTANCE_UID, "SOPInstanceUID"),
+            sop_class=header.uid(SOP_CLASS_UID, "SOPClassUID"),
+        )
+        if sop_class is not None and named["sop_class"] != sop_class.rstrip("\0 "):
+            raise Mismatch("SOPClassUID")
+        if sop_uid is not None and named["sop_uid"] != sop_uid.rstrip("\0 "):
+            raise Mismatch("SOPInstanceUID")
+        pixels = digest_pixels(header)
+        canonical = can1(header)
+        written = sto1(part10)
     except EOFError:
         # A file that shrank under us, which the scanner's checks against its size cannot see.
         raise MalformedDataset("octets end early", part10.size) from None
-
-
-def _check(header: Header, tag: int, keyword: str, expected: str | None) -> None:
-    if expected is not None and header.uid(tag, keyword) != expected.rstrip("\0 "):
-        raise Mismatch(keyword)
-
-
-def _facts(part10: Octets, dataset_offset: int, syntax: Uid, raw1: bytes, header: Header) -> InstanceFacts:
-    pixels = digest_pixels(header)
-    canonical = can1(header)
     flags = header.scan.flags | header.scan.walker.flags
     if pixels:
         flags |= pixels.flags
     return InstanceFacts(
-        study_uid=header.uid(STUDY_INSTANCE_UID, "StudyInstanceUID"),
-        series_uid=header.uid(SERIES_INSTANCE_UID, "SeriesInstanceUID"),
-        sop_uid=header.uid(SOP_INSTANCE_UID, "SOPInstanceUID"),
-        sop_class=header.uid(SOP_CLASS_UID, "SOPClassUID"),
+        **named,
         transfer_syntax=syntax,
         raw_size=part10.size - dataset_offset,
         sto_size=part10.size,
         raw1=raw1,
-        sto1=sto1(part10),
+        sto1=written,
         pd1=pixels.pd1 if pixels else None,
         can1=canonical,
         flags=tuple(sorted(flag.value for flag in flags)),
