@@ -6,11 +6,9 @@ from typing import Any
 
 import structlog
 
-_KEPT_LINES = logging.INFO
 
-
-def log_to(path: Path) -> None:
-    """Events of this process are appended to `path`, each as one JSON line with its UTC time.
+def log_to(path: Path, level: str = "info") -> None:
+    """Events of this process of at least `level` are appended to `path`, each as one JSON line with its UTC time.
 
     The libraries' own loggers are left at warnings, and DICOM libraries at errors: they print identifiers.
     """
@@ -22,7 +20,7 @@ def log_to(path: Path) -> None:
     ]
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer(sort_keys=True)],
-        wrapper_class=structlog.make_filtering_bound_logger(_KEPT_LINES),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=_FileLoggers(handler),
         cache_logger_on_first_use=True,
     )
@@ -34,7 +32,7 @@ class _FileLoggers:
     """structlog's factory: every logger writes lines to one handler, which has its own lock."""
 
     def __init__(self, handler: logging.Handler) -> None:
-        self._logger = logging.Logger("limosa", _KEPT_LINES)
+        self._logger = logging.Logger("limosa", logging.DEBUG)
         self._logger.addHandler(handler)
 
     def __call__(self, *args: Any) -> logging.Logger:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from actors.options import DimseSource, MoverLimits, Receiver
+from storage.ledger.address import LedgerAddress
 from storage.sinks.options import SinkOptions
 
 
@@ -22,8 +23,7 @@ class HoursWindow(Protocol):
 class JobSetup:
     """Common to movers, feeders and validators of one job."""
 
-    ledger_url: str
-    """May hold `env:NAME` or `file:PATH` in place of its password."""
+    ledger: LedgerAddress
     secret: bytes
     """Keys the hash that stands for a study in logs; from the ledger."""
     source: DimseSource
@@ -35,6 +35,7 @@ class JobSetup:
     hours: HoursWindow
     folder: Path
     """Node-local: spool, quarantine and logs lie below it."""
+    log_level: str
     only: tuple[int, ...] | None
     """Study keys this run is restricted to; None: all."""
 

@@ -69,8 +69,8 @@ class Desk:
 
 
 def _furnish(stack: ExitStack, setup: JobSetup, name: str, lanes: int) -> Desk:
-    log_to(setup.folder / "logs" / f"{name}.jsonl")
-    ledger = stack.enter_context(Ledger(setup.ledger_url, pool_size=2 + CONNECTIONS_PER_LANE * lanes))
+    log_to(setup.folder / "logs" / f"{name}.jsonl", setup.log_level)
+    ledger = stack.enter_context(Ledger(setup.ledger.resolved(), pool_size=2 + CONNECTIONS_PER_LANE * lanes))
     sinks = {options.name: open_sink(options) for options in setup.destinations}
     writers = max(sink.traits.writer_memory for sink in sinks.values())
     budget = MemoryBudget(setup.limits.memory)

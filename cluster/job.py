@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, field_validator, model_validator
@@ -19,8 +19,8 @@ from actors.options import DimseSource, MoverLimits, Options, Receiver
 from cluster.inventory.options import InventoryOptions
 from cluster.job_errors import JobFileError, Mistake, explain
 from cluster.schedule import Schedule
+from storage.ledger.address import LedgerAddress
 from storage.sinks.options import S3Options, SecretRef, SeedOptions
-from storage.sinks.secret import resolve
 
 EMBEDDED = "embedded"
 """In place of an address: Limosa starts the service itself, below the job's state folder."""
@@ -70,25 +70,25 @@ class LedgerOptions(Options):
             raise ValueError('holds a password; name where it is instead: password = "env:NAME" or "file:/path"')
         return url
 
-    def resolved(self) -> str:
-        """The address with its password: a secret, never to be printed. Raises `storage.errors.Rejected`."""
-        if self.password is None:
-            return self.url
-        parts = urlsplit(self.url)
-        user, _, host = parts.netloc.rpartition("@")
-        secret = quote(resolve(self.password).get_secret_value(), safe="")
-        return urlunsplit(parts._replace(netloc=f"{user}:{secret}@{host}"))
+    @property
+    def address(self) -> LedgerAddress:
+        """Where it is, for an address that is not "embedded"."""
+        return LedgerAddress(self.url, self.password)
 
 
 class ClusterOptions(Options):
     """The [cluster] table."""
 
     ray: str = Field(
-        "local",
+        default="local",
         pattern=r"^(local|auto|ray://[^\s/]+:\d+|[A-Za-z0-9_.\-]+:\d+)$",
         description='"local", "auto", "host:port" or "ray://host:port"',
     )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    feeders: int = Field(default=1, ge=1, le=64, description="processes that write the destinations fed from the first")
+    feeder_lanes: int = Field(default=2, ge=1, le=64, description="studies each of them copies at once")
+    validators: int = Field(default=1, ge=1, le=64, description="processes that read destinations back")
+    validator_lanes: int = Field(default=2, ge=1, le=64, description="studies each of them reads at once")
 
 
 class ScheduleOptions(Options):

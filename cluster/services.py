@@ -12,10 +12,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import unquote, urlsplit
 
 from cluster.job import EMBEDDED, Destination, Job, S3Destination
 from infra.embedded.postgres import EmbeddedPostgres
 from infra.embedded.seaweedfs import EmbeddedS3
+from storage.ledger.address import LedgerAddress
 from storage.ledger.ledger import Ledger
 from storage.ledger.migrate import migrate
 from storage.sinks.options import S3Options, SeedOptions, SinkOptions
@@ -26,11 +28,16 @@ from storage.sinks.s3_bucket import ensure_bucket
 class Services:
     """Where the job's services are, for as long as the block lasts."""
 
-    ledger_url: str
-    """Holds the password: never to be printed or logged."""
+    ledger: LedgerAddress
     destinations: tuple[SinkOptions, ...]
     inline: str
     """Name of the destination that is written while the source sends."""
+    embedded: "tuple[Embedded, ...]"
+
+    def revive(self) -> None:
+        """Embedded services that died are started again; those that run are left alone."""
+        for server in self.embedded:
+            server.start()
 
 
 class Embedded(Protocol):
@@ -53,28 +60,37 @@ def services(job: Job) -> Iterator[Services]:
     """
     with ExitStack() as stack:
         folder = job.state_dir / "services"
-        url = job.ledger.url
-        if url == EMBEDDED:
-            postgres = EmbeddedPostgres(folder / "postgres")
-            stack.enter_context(_shared(postgres, folder / "postgres.users"))
-            url = postgres.url
-        else:
-            url = job.ledger.resolved()
+        address, started = _ledger(job, folder, stack)
         endpoint = None
         if any(isinstance(item, S3Destination) and item.endpoint_url == EMBEDDED for item in job.destinations):
             endpoint = EmbeddedS3(folder / "s3")
             stack.enter_context(_shared(endpoint, folder / "s3.users"))
+            started.append(endpoint)
         destinations = tuple(_sink(item, endpoint, folder) for item in job.destinations)
-        yield Services(ledger_url=url, destinations=destinations, inline=job.inline_destination.name)
+        yield Services(
+            ledger=address,
+            destinations=destinations,
+            inline=job.inline_destination.name,
+            embedded=tuple(started),
+        )
 
 
 @contextmanager
 def open_ledger(job: Job, *, pool_size: int = 4) -> Iterator[Ledger]:
-    """The job's ledger, at this version's schema."""
-    with services(job) as running:
-        migrate(running.ledger_url)
-        with Ledger(running.ledger_url, pool_size=pool_size) as ledger:
-            yield ledger
+    """The job's ledger, at this version's schema; destinations are left alone."""
+    with ExitStack() as stack:
+        address, _ = _ledger(job, job.state_dir / "services", stack)
+        url = address.resolved()
+        migrate(url)
+        yield stack.enter_context(Ledger(url, pool_size=pool_size))
+
+
+def _ledger(job: Job, folder: Path, stack: ExitStack) -> "tuple[LedgerAddress, list[Embedded]]":
+    if job.ledger.url != EMBEDDED:
+        return job.ledger.address, []
+    postgres = EmbeddedPostgres(folder / "postgres")
+    stack.enter_context(_shared(postgres, folder / "postgres.users"))
+    return _address(postgres.url, folder), [postgres]
 
 
 @contextmanager
@@ -132,9 +148,19 @@ def _sink(item: Destination, endpoint: EmbeddedS3 | None, folder: Path) -> SinkO
     return options
 
 
+def _address(url: str, folder: Path) -> LedgerAddress:
+    """The embedded server's address with its password moved to a file."""
+    parts = urlsplit(url)
+    reference = _kept(folder / "ledger-password", unquote(parts.password or ""))
+    return LedgerAddress(parts._replace(netloc=f"{parts.username}@{parts.hostname}:{parts.port}").geturl(), reference)
+
+
 def _kept(path: Path, value: str) -> str:
     """A reference to `value`, which lies in a file only this user reads: settings never carry secrets."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(value)
+    # Workers of another command may be reading it.
+    draft.replace(path)
     return f"file:{path}"

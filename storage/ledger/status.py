@@ -148,6 +148,16 @@ class Status:
         assert row is not None  # a select without a table
         return row
 
+    def left_of(self, kind: LeaseKind, only: Sequence[int] | None = None) -> bool:
+        """Whether anything is left to pull, feed or validate: claimable, held by a worker, or resting.
+
+        `only` restricts to these study keys. What a full or stopped destination waits for does not count.
+        """
+        with self._pool.transaction("left of kind") as conn:
+            row = conn.execute(_LEFT_OF, {"kind": kind, "only": None if only is None else list(only)}).fetchone()
+        assert row is not None  # a select without a table
+        return row[0]
+
     def study(self, study_uid: Uid) -> StudyRow | None:
         """One study."""
         rows = self._study_rows(uids=[study_uid], state=None, after=0, limit=1)
@@ -179,6 +189,17 @@ from study s left join study_revision r on r.study_key = s.study_key and r.revis
 where s.study_key > %(after)s and (%(uids)s::text[] is null or s.study_uid = any(%(uids)s::text[]))
   and (%(state)s::study_state is null or s.state = %(state)s)
 order by s.study_key limit %(limit)s"""
+
+_LEFT_OF = """
+select exists (
+  select from destination x join delivery d using (destination_id)
+  where (%(only)s::bigint[] is null or d.study_key = any(%(only)s::bigint[]))
+    and (d.lease_kind = %(kind)s::lease_kind
+      or d.lease_owner is null and case %(kind)s::lease_kind
+        when 'pull' then d.state = 'pending' and d.pulled and x.state = 'open'
+        when 'feed' then d.state = 'pending' and not d.pulled and d.ready and x.state = 'open'
+        when 'validate' then d.state in ('written', 'arrived') and x.state in ('open', 'full')
+      end))"""
 
 _WORK_LEFT = """
 select

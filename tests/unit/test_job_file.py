@@ -66,7 +66,7 @@ def test_a_misspelt_name_is_refused_with_its_line_and_the_nearest_right_one(tmp_
     assert mistake.line == line
     assert mistake.path == "cluster.log_levle"
     assert "did you mean log_level?" in mistake.what
-    assert "Allowed here: log_level, ray" in mistake.what
+    assert "Allowed here: feeder_lanes, feeders, log_level, ray" in mistake.what
 
 
 def test_a_misspelt_name_in_a_destination_names_that_destinations_settings(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_password_comes_from_where_the_job_file_says(tmp_path: Path, monkeypat
 
     job = load_job(path)
 
-    assert job.ledger.resolved() == "postgresql://u:p%40ss%2Fword@db:5433/limosa"
+    assert job.ledger.address.resolved() == "postgresql://u:p%40ss%2Fword@db:5433/limosa"
     assert "p@ss" not in repr(job) and "p@ss" not in str(job.shown())
 
 

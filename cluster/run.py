@@ -1,0 +1,275 @@
+"""The cluster job: inventory, plan, workers until nothing is left, sweep, summary.
+
+The driver is an observer. Everything it would need to continue is in the ledger, so it may die at any line:
+the workers of a Ray that outlives it go on, and running it again does only what is left.
+
+    hold the job ─> inventory ─> plan ─> workers run ─> nothing left ─> drain ─> sweep ─> summary
+         ^                                   |
+         +── ledger away: revive, hold again ┘
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+import structlog
+
+from actors.dimse.scu import DimseSource
+from cluster.inventory.take import Pass, take_inventory
+from cluster.inventory.walk import Progress as InventoryProgress
+from cluster.job import Job
+from cluster.progress import Progress, look
+from cluster.registry import register_job
+from cluster.runtime import RayRuntime, Worker
+from cluster.services import Services
+from cluster.workers import feeders, job_setup, movers, validators
+from imaging.uid import Uid
+from storage.errors import Retryable
+from storage.ledger.job import JobHeld, JobLock, Registered
+from storage.ledger.ledger import Ledger
+from storage.ledger.records import LeaseKind
+from storage.sinks.open import open_sink
+
+LOOK = 1.0
+"""Seconds between two looks at the ledger: each is a handful of counts."""
+
+LEDGER_PATIENCE = timedelta(minutes=10)
+"""A ledger that is away this long ends the driver; workers keep trying. A Postgres restart takes seconds, a failover
+a minute or two."""
+
+DRAIN_GRACE = 20.0
+"""Seconds that workers have to finish what they are writing once nothing new is to be claimed."""
+
+HALT_PATIENCE = timedelta(seconds=20)
+"""How long all movers may say that nothing works until a person acts, before the driver says so and ends."""
+
+PLAN_RULES: dict[str, str] = {"coercion": "none"}
+"""Versions of the rules a revision was planned with."""
+
+
+class Phase(StrEnum):
+    """How far a run goes."""
+
+    INVENTORY = "inventory"
+    MOVE = "move"
+    VALIDATE = "validate"
+    ALL = "all"
+
+
+_KINDS: dict[Phase, tuple[LeaseKind, ...]] = {
+    Phase.INVENTORY: (),
+    Phase.MOVE: (LeaseKind.PULL, LeaseKind.FEED),
+    Phase.VALIDATE: (LeaseKind.VALIDATE,),
+    Phase.ALL: (LeaseKind.PULL, LeaseKind.FEED, LeaseKind.VALIDATE),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What one run was asked to do."""
+
+    phase: Phase = Phase.ALL
+    studies: tuple[Uid, ...] | None = None
+    """Only these; None: all."""
+    limit: int | None = None
+    """At most this many studies that are not delivered yet."""
+    inventory: Pass = Pass.CONTINUE
+
+
+class Halted(Exception):
+    """Nothing can go on until a person acts; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What a run would do: the answer to --dry-run."""
+
+    discovered: int
+    """Studies in the ledger."""
+    to_plan: int
+    to_pull: int
+    to_feed: int
+    to_validate: int
+
+
+class Run:
+    """One run of the driver; the services run and the ledger is open for its whole length."""
+
+    def __init__(
+        self,
+        job: Job,
+        services: Services,
+        ledger: Ledger,
+        request: Request,
+        *,
+        watch: Callable[[Progress], None],
+        watch_inventory: Callable[[InventoryProgress], None],
+    ) -> None:
+        """`watch` is called with each look at the ledger, from the calling thread."""
+        self._job = job
+        self._services = services
+        self._ledger = ledger
+        self._request = request
+        self._watch = watch
+        self._watch_inventory = watch_inventory
+        self._log = structlog.get_logger("limosa.run")
+        self._halted_since: float | None = None
+
+    def execute(self) -> Registered:
+        """Nothing that could be done is left, or an exception row says why.
+
+        Raises
+        ------
+        JobHeld
+            Another driver has the job.
+        Halted
+            No mover can work until a person acts.
+        SourceUnreachable
+            The archive cannot be asked at all.
+        Retryable
+            The ledger stayed away for `LEDGER_PATIENCE`.
+        """
+        with self._ledger.job_lock(self._job.job.name) as lock:
+            registered = register_job(self._job, self._ledger)
+            self._enumerate()
+            self._plan(registered)
+            only = self._chosen(registered)
+            kinds = _KINDS[self._request.phase]
+            if not any(self._left(kind, only) for kind in kinds):
+                self._sweep()
+                return registered
+            scratch = self._job.state_dir / "ray"
+            with RayRuntime(self._job.cluster.ray, self._job.job.name, scratch) as runtime:
+                runtime.ensure(self._workers(registered, only))
+                try:
+                    self._observe(lock, registered, kinds, only)
+                finally:
+                    runtime.stop(DRAIN_GRACE)
+            self._ledger.claims.recover()
+            self._sweep()
+        return registered
+
+    def outlook(self) -> Outlook:
+        """What `execute` would do, without asking the source or changing anything but the inventory."""
+        counts: dict[str, int] = {"pending": 0, "written": 0}
+        pulls = 0
+        for row in self._ledger.status.deliveries():
+            if row.state.value in counts:
+                counts[row.state.value] += row.deliveries
+            if row.state.value == "pending" and row.destination == self._services.inline:
+                pulls += row.deliveries
+        return Outlook(
+            discovered=sum(self._ledger.status.studies().values()),
+            to_plan=self._ledger.status.to_plan(),
+            to_pull=pulls,
+            to_feed=counts["pending"] - pulls,
+            to_validate=counts["written"],
+        )
+
+    def _enumerate(self) -> None:
+        """The archive is in the ledger, unless this run only validates."""
+        if self._request.phase is Phase.VALIDATE:
+            return
+        source = DimseSource(self._job.source)
+        try:
+            take_inventory(
+                self._job, self._ledger, source, which=self._request.inventory, report=self._watch_inventory
+            )
+        finally:
+            source.close()
+
+    def _plan(self, registered: Registered) -> None:
+        if self._request.phase is Phase.INVENTORY:
+            return
+        while self._ledger.plan.step(PLAN_RULES, only=self._request.studies).studies:
+            pass
+        for name, destination_id in registered.destinations.items():
+            after = 0
+            while name != self._services.inline:
+                after, _ = self._ledger.plan.extend(destination_id, after_key=after)
+                if not after:
+                    break
+
+    def _chosen(self, registered: Registered) -> tuple[int, ...] | None:
+        if self._request.studies is not None:
+            rows = (self._ledger.status.study(uid) for uid in self._request.studies)
+            return tuple(row.study_key for row in rows if row is not None)
+        if self._request.limit is not None:
+            source_id = registered.sources[self._job.source.name]
+            return self._ledger.claims.next_studies(source_id, self._request.limit)
+        return None
+
+    def _left(self, kind: LeaseKind, only: Sequence[int] | None) -> bool:
+        return self._ledger.status.left_of(kind, only)
+
+    def _workers(self, registered: Registered, only: Sequence[int] | None) -> list[Worker]:
+        setup = job_setup(self._job, self._services, registered, only, self._job.state_dir)
+        kinds = _KINDS[self._request.phase]
+        found: list[Worker] = []
+        if LeaseKind.PULL in kinds:
+            found += movers(self._job, setup)
+        if LeaseKind.FEED in kinds:
+            found += feeders(self._job, setup, registered)
+        if LeaseKind.VALIDATE in kinds:
+            found += validators(self._job, setup, registered)
+        return found
+
+    def _observe(
+        self, lock: JobLock, registered: Registered, kinds: Sequence[LeaseKind], only: Sequence[int] | None
+    ) -> None:
+        source_id = registered.sources[self._job.source.name]
+        held: JobLock | None = lock
+        away_since: float | None = None
+        while True:
+            try:
+                if held is None:
+                    with self._ledger.job_lock(self._job.job.name) as held:
+                        self._watch_until_done(held, source_id, kinds, only)
+                else:
+                    self._watch_until_done(held, source_id, kinds, only)
+                return
+            except (Retryable, JobHeld) as error:
+                # Postgres restarted: our lock went with its session, and so may the old session's ghost hold it.
+                if isinstance(error, Retryable):
+                    held = None
+                away_since = away_since or time.monotonic()
+                if time.monotonic() - away_since > LEDGER_PATIENCE.total_seconds():
+                    raise
+                self._log.warning("ledger_away", code=error.code)
+                self._services.revive()
+                time.sleep(LOOK)
+
+    def _watch_until_done(
+        self, lock: JobLock, source_id: int, kinds: Sequence[LeaseKind], only: Sequence[int] | None
+    ) -> None:
+        while True:
+            lock.check()
+            self._services.revive()
+            self._ledger.claims.recover()
+            progress = look(self._ledger, source_id, datetime.now(UTC), self._request.phase.value)
+            self._watch(progress)
+            if not any(self._left(kind, only) for kind in kinds):
+                return
+            self._give_up_when_halted(progress)
+            time.sleep(LOOK)
+
+    def _give_up_when_halted(self, progress: Progress) -> None:
+        if not progress.halted or progress.claims:
+            self._halted_since = None
+            return
+        self._halted_since = self._halted_since or time.monotonic()
+        if time.monotonic() - self._halted_since > HALT_PATIENCE.total_seconds():
+            raise Halted("; ".join(progress.halted))
+
+    def _sweep(self) -> None:
+        """Uploads that the ledger does not know are gone from the destinations."""
+        registered = register_job(self._job, self._ledger)
+        for options in self._services.destinations:
+            live = self._ledger.uploads.live_upload_ids(registered.destinations[options.name])
+            with suppress(Retryable):  # an endpoint that is away now is swept by the next run
+                swept = open_sink(options).sweep(live)
+                if swept:
+                    self._log.info("uploads_swept", destination=options.name, count=swept)

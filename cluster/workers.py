@@ -1,0 +1,88 @@
+"""Which workers a job needs: a pure list from its settings."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from actors.options import Receiver
+from actors.setup import FeederSetup, JobSetup, MoverSetup, ValidatorSetup
+from actors.start import start_feeder, start_mover, start_validator
+from cluster.job import Job
+from cluster.runtime import Worker
+from cluster.services import Services
+from storage.ledger.job import Registered
+
+
+def job_setup(
+    job: Job, services: Services, registered: Registered, only: Sequence[int] | None, folder: Path
+) -> JobSetup:
+    """What all workers of the job are started with."""
+    return JobSetup(
+        ledger=services.ledger,
+        secret=registered.secret,
+        source=job.source,
+        source_id=registered.sources[job.source.name],
+        destinations=services.destinations,
+        inline=services.inline,
+        limits=job.limits,
+        hours=job.opening,
+        folder=folder,
+        log_level=job.cluster.log_level,
+        only=None if only is None else tuple(only),
+    )
+
+
+def movers(job: Job, setup: JobSetup) -> list[Worker]:
+    """One mover per process of each receiver."""
+    return [
+        Worker(
+            name=name,
+            kind="mover",
+            start=partial(start_mover, MoverSetup(job=setup, name=name, names=names, receiver=receiver)),
+        )
+        for number, receiver in enumerate(job.receivers, start=1)
+        for names in (names_of(receiver, number),)
+        for name in names
+    ]
+
+
+def names_of(receiver: Receiver, number: int) -> tuple[str, ...]:
+    """Worker names of a receiver's processes; AE titles may hold spaces, so they are numbered."""
+    return tuple(f"mover-{number}-{process}" for process in range(1, receiver.processes + 1))
+
+
+def feeders(job: Job, setup: JobSetup, registered: Registered) -> list[Worker]:
+    """None when the inline destination is the only one."""
+    fed = {name: identity for name, identity in registered.destinations.items() if name != setup.inline}
+    if not fed:
+        return []
+    return [
+        Worker(
+            name=f"feeder-{number}",
+            kind="feeder",
+            start=partial(
+                start_feeder,
+                FeederSetup(job=setup, name=f"feeder-{number}", lanes=job.cluster.feeder_lanes, destinations=fed),
+            ),
+        )
+        for number in range(1, job.cluster.feeders + 1)
+    ]
+
+
+def validators(job: Job, setup: JobSetup, registered: Registered) -> list[Worker]:
+    return [
+        Worker(
+            name=f"validator-{number}",
+            kind="validator",
+            start=partial(
+                start_validator,
+                ValidatorSetup(
+                    job=setup,
+                    name=f"validator-{number}",
+                    lanes=job.cluster.validator_lanes,
+                    destinations=dict(registered.destinations),
+                ),
+            ),
+        )
+        for number in range(1, job.cluster.validators + 1)
+    ]

@@ -1,0 +1,25 @@
+"""A small archive moves from the simulator to S3 and a device, and is proven."""
+
+import pytest
+
+from infra.simulator import Simulator, synthetic_archive
+from storage.ledger.lifecycle import StudyStatus
+
+
+@pytest.mark.parametrize("layout", ["pack", "p10"])
+def test_every_instance_arrives_as_it_was_stored(engine, free_port, layout):
+    receiver_port = free_port()
+    archive = synthetic_archive(studies=20, seed=5)
+    with Simulator(archive, destinations={"MIG01": ("127.0.0.1", receiver_port)}) as pacs:
+        job = engine(pacs.port, receiver_port=receiver_port, seed=layout == "pack", layout=layout)
+
+        job.run()
+
+    assert set(job.statuses().values()) == {StudyStatus.DONE}, job.problems()
+    manifest = archive.manifest()
+    for study_uid in manifest.study_uids:
+        for destination in [d.name for d in job.job.destinations]:
+            files = job.datasets(destination, study_uid)
+            assert files.keys() == manifest.sop_uids(study_uid)
+            for sop_uid, part10 in files.items():
+                assert part10.endswith(manifest.instance(sop_uid).dataset())
