@@ -21,8 +21,9 @@ from storage.ledger.uploads import Uploads
 class Ledger:
     """A migrated ledger, grouped by subject. Thread-safe; one per process.
 
-    Every method is one transaction. It raises `Retryable` when Postgres is away for longer than `patience`; whether the last call was
-    committed is then unknown, and repeating it is safe: a commit that had gone through answers `LostClaim`.
+    Every method is one transaction. It raises `Retryable` when Postgres is away for longer than `patience` or goes
+    away meanwhile; whether the last call was committed is then unknown, and repeating it is safe: a commit that had
+    gone through answers `LostClaim`.
     """
 
     def __init__(self, url: str, *, pool_size: int = 4, patience: timedelta = PATIENCE) -> None:

@@ -14,7 +14,7 @@ from imaging.roots import uid_set_root
 from imaging.uid import Uid
 from infra.embedded.postgres import EmbeddedPostgres
 from storage.ledger import Ledger
-from storage.ledger.job import DestinationSpec, SourceSpec
+from storage.ledger.job import DestinationSpec, Registered, SourceSpec
 from storage.ledger.migrate import migrate
 from storage.ledger.records import CustodyNote, FeedClaim, Problem, PullClaim, Severity, ValidateClaim
 from storage.packs.model import Container, Receipt
@@ -91,10 +91,16 @@ class World:
     second: int
     _opened: ExitStack = field(default_factory=ExitStack)
 
+    def settle(self, known: Registered) -> None:
+        self.source = known.sources["pacs"]
+        self.cloud, self.second = known.destinations["cloud"], known.destinations["second"]
+
     def later(self, seconds: float, *, pool_size: int = 1) -> Ledger:
         """The same ledger as seen by a process whose clock is ahead."""
         url = f"{self.url}?options=-c%20limosa.clock_offset%3D{seconds}s"
-        return self._opened.enter_context(Ledger(url, pool_size=pool_size))
+        ledger = Ledger(url, pool_size=pool_size).__enter__()
+        self._opened.callback(ledger.__exit__, None, None, None)
+        return ledger
 
     def discover(self, *uids: str, **fields: object) -> None:
         self.ledger.inventory.record_studies(self.source, [Found(study_uid=Uid(uid), **fields) for uid in uids])
@@ -108,10 +114,10 @@ class World:
         assert claim is not None
         return claim
 
-    def write(self, claim: PullClaim, count: int = 2) -> None:
+    def write(self, claim: PullClaim, count: int = 2, ledger: Ledger | None = None) -> None:
         facts = facts_of(claim.study_uid, count)
         root = uid_set_root(one.sop_uid for one in facts)
-        self.ledger.commits.written(claim, facts=facts, expected_root=root, receipt=RECEIPT, note=NOTE)
+        (ledger or self.ledger).commits.written(claim, facts=facts, expected_root=root, receipt=RECEIPT, note=NOTE)
 
     def feed(self, worker: str = "feeder-1") -> FeedClaim:
         claim = self.ledger.claims.feed(worker, [self.second], LEASE)
@@ -176,21 +182,30 @@ def empty(url: str) -> None:
         conn.execute("update control set paused = false, reason = null")
 
 
+def enter_job(ledger: Ledger) -> Registered:
+    known = ledger.jobs.register("job", source_identity=IDENTITY, sources=SOURCES, destinations=DESTINATIONS)
+    ledger.inventory.begin_generation()
+    return known
+
+
 @pytest.fixture
 def world(ledger_url: str) -> Iterator[World]:
     empty(ledger_url)
-    with Ledger(ledger_url, pool_size=8) as ledger:
-        known = ledger.jobs.register("job", source_identity=IDENTITY, sources=SOURCES, destinations=DESTINATIONS)
-        ledger.inventory.begin_generation()
-        made = World(
-            url=ledger_url,
-            ledger=ledger,
-            source=known.sources["pacs"],
-            cloud=known.destinations["cloud"],
-            second=known.destinations["second"],
-        )
-        with made._opened:
-            yield made
+    with Ledger(ledger_url, pool_size=8) as ledger, ExitStack() as opened:
+        made = World(url=ledger_url, ledger=ledger, source=0, cloud=0, second=0, _opened=opened)
+        made.settle(enter_job(ledger))
+        yield made
+
+
+@pytest.fixture
+def reset_world(world: World) -> Callable[[], None]:
+    """Calling it empties the ledger and registers the job anew."""
+
+    def reset() -> None:
+        empty(world.url)
+        world.settle(enter_job(world.ledger))
+
+    return reset
 
 
 @pytest.fixture
