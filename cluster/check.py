@@ -1,0 +1,156 @@
+"""Tries every endpoint of a job the way a run will use it, and learns what is peculiar about the source.
+
+Each probe gives rows; a probe that cannot go on says so in a row and never raises. Ledger, destinations and
+folders are probed side by side; the source one question after the other, as it will be asked.
+"""
+
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+from actors.options import SourceProfile
+from cluster.job import Job
+from cluster.registry import register_job
+from cluster.services import Services
+from storage.errors import StorageError
+from storage.ledger.ledger import Ledger
+from storage.ledger.migrate import migrate, migrations
+from storage.sinks.open import open_sink
+from storage.sinks.options import SinkOptions
+
+ROOM = 20 << 30
+"""Bytes the state folder should have free: spool, logs and, embedded, the ledger of a pilot."""
+
+LEAST_ROOM = 1 << 30
+"""Below this a run would stop within minutes."""
+
+CLOCK_TOLERANCE = 2.0
+"""Seconds between our clock and the ledger's: leases use the ledger's, but logs are compared by eye."""
+
+RAY_PATIENCE = 5.0
+"""Seconds for a TCP connection to the Ray head."""
+
+
+class Mark(StrEnum):
+    """How a probe ended."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One thing that was tried."""
+
+    what: str
+    mark: Mark
+    detail: str
+    next_step: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """Everything a check brought."""
+
+    rows: tuple[Row, ...]
+    profile: SourceProfile | None
+    """What was learnt about the source; None when it could not be asked."""
+
+    @property
+    def passed(self) -> bool:
+        return all(row.mark is not Mark.FAIL for row in self.rows)
+
+
+def check_surroundings(job: Job, running: Services, now: Callable[[], datetime]) -> list[Row]:
+    """Rows about ledger, destinations, folders and Ray."""
+    probes: list[Callable[[], Sequence[Row]]] = [
+        lambda: list(_ledger(job, running, now)),
+        lambda: [_room(job.state_dir)],
+        lambda: [_ray(job)],
+        *(_sink_probe(options) for options in running.destinations),
+    ]
+    with ThreadPoolExecutor(max_workers=len(probes)) as pool:
+        return [row for rows in pool.map(lambda probe: probe(), probes) for row in rows]
+
+
+def _ledger(job: Job, running: Services, now: Callable[[], datetime]) -> Iterator[Row]:
+    try:
+        url = running.ledger.resolved()
+        version = migrate(url)
+        with Ledger(url, pool_size=1) as ledger:
+            register_job(job, ledger)
+            yield Row(what="ledger", mark=Mark.OK, detail=f"schema {version} of {len(migrations())}, nothing pending")
+            yield _clock(ledger, now)
+    except StorageError as error:
+        yield Row(what="ledger", mark=Mark.FAIL, detail=str(error), next_step="Start Postgres, or correct [ledger].")
+
+
+def _clock(ledger: Ledger, now: Callable[[], datetime]) -> Row:
+    # A heartbeat is the one thing a client can write that carries the ledger's own time.
+    name = f"check-{os.getpid()}"
+    ledger.control.enrol(name, kind="check", host=socket.gethostname(), pid=os.getpid())
+    beat = next(row.beat_at for row in ledger.control.workers() if row.name == name)
+    apart = abs((now() - beat).total_seconds())
+    ledger.control.dismiss(name)
+    mark = Mark.OK if apart <= CLOCK_TOLERANCE else Mark.WARN
+    step = "" if mark is Mark.OK else "Let NTP set both clocks."
+    return Row(what="clock", mark=mark, detail=f"{apart:.1f} s from the ledger's", next_step=step)
+
+
+def _room(folder: Path) -> Row:
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    mark = Mark.OK if free >= ROOM else Mark.WARN if free >= LEAST_ROOM else Mark.FAIL
+    return Row(
+        what="state folder",
+        mark=mark,
+        detail=f"{free >> 30} GiB free",
+        next_step="" if mark is Mark.OK else "Set job.state_dir to a disk with more room: the spool lies there.",
+    )
+
+
+def _ray(job: Job) -> Row:
+    address = job.cluster.ray
+    if address == "local":
+        return Row(what="ray", mark=Mark.OK, detail="starts with the run, on this machine")
+    if address == "auto":
+        return Row(what="ray", mark=Mark.WARN, detail="looked for when the run starts", next_step="Name the address.")
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=RAY_PATIENCE):
+            return Row(what="ray", mark=Mark.OK, detail="the head accepts connections")
+    except OSError as error:
+        return Row(
+            what="ray",
+            mark=Mark.FAIL,
+            detail=error.strerror or "no answer",
+            next_step="Start the cluster (infra/), or correct [cluster].",
+        )
+
+
+def _sink_probe(options: SinkOptions) -> Callable[[], Sequence[Row]]:
+    def probe() -> list[Row]:
+        name = f"destination {options.name}"
+        rows: list[Row] = []
+        try:
+            for found in open_sink(options).probe():
+                rows.append(
+                    Row(
+                        what=f"{name}: {found.what}",
+                        mark=Mark.OK if found.ok else Mark.FAIL,
+                        detail=found.detail,
+                        next_step="" if found.ok else f"Correct the destination {options.name}, or its permissions.",
+                    )
+                )
+        except StorageError as error:
+            rows.append(Row(what=name, mark=Mark.FAIL, detail=str(error), next_step="Correct [[destinations]]."))
+        return rows
+
+    return probe

@@ -1,0 +1,108 @@
+"""status, pause, resume: look at a running job and hold it."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+
+from cluster.cli.arguments import AsJson, JobFile, help_of, printer
+from cluster.job import load_job
+from cluster.output import Form, Output
+from cluster.services import open_ledger
+from storage.ledger.ledger import Ledger
+
+WATCH_SECONDS = 5.0
+"""Between two looks: each counts rows, which a large ledger notices."""
+
+RATE_WINDOW = timedelta(minutes=10)
+"""Rates are means over this long: studies differ too much in size for less."""
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command(
+        "status",
+        help=help_of(
+            "How far the job is, per destination.", "limosa status move.toml", "limosa status move.toml --watch --json"
+        ),
+    )(status)
+    app.command(
+        "pause",
+        help=help_of(
+            "No study is claimed any more until `resume`; what is in flight is finished.",
+            "limosa pause move.toml",
+            'limosa pause move.toml --reason "archive upgrade"',
+        ),
+    )(pause)
+    app.command(
+        "resume", help=help_of("Studies are claimed again.", "limosa resume move.toml", "limosa resume /srv/move.toml")
+    )(resume)
+
+
+def status(
+    job_file: JobFile,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every few seconds.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    job = load_job(job_file)
+    out = printer(as_json)
+    with open_ledger(job) as ledger:
+        if not watch:
+            _show(out, look(ledger))
+            return
+        while True:
+            if out.form is Form.JSON:
+                out.event(look(ledger))
+            else:
+                _show(out, look(ledger))
+            time.sleep(WATCH_SECONDS)
+
+
+def look(ledger: Ledger) -> dict[str, Any]:
+    """The job's counts, from the rows: the same whoever asks and whatever has crashed."""
+    seconds = RATE_WINDOW.total_seconds()
+    recent = {row.destination: row.bytes / seconds for row in ledger.status.written(within=RATE_WINDOW)}
+    written = [asdict(row) | {"bytes_per_second": recent.get(row.destination, 0.0)} for row in ledger.status.written()]
+    left = ledger.status.work_left()
+    return {
+        "paused": ledger.control.paused(),
+        "work_left": left.any,
+        "studies": {state.value: count for state, count in ledger.status.studies().items()},
+        "deliveries": [asdict(row) for row in ledger.status.deliveries()],
+        "written": written,
+        "claims": len(ledger.status.live_claims()),
+        "workers": [asdict(row) for row in ledger.control.workers()],
+        "exceptions": [
+            {"kind": kind, "severity": severity, "open": count}
+            for (kind, severity), count in sorted(ledger.exceptions.counts().items())
+        ],
+    }
+
+
+def _show(out: Output, now: Mapping[str, Any]) -> None:
+    if out.form is Form.JSON:
+        out.record(now)
+        return
+    out.say(f"paused: {now['paused']}" if now["paused"] else f"claims held: {now['claims']}")
+    out.rows("studies", ("state", "studies"), [{"state": s, "studies": n} for s, n in now["studies"].items()])
+    out.rows("deliveries", ("destination", "state", "deliveries", "leased"), now["deliveries"])
+    out.rows("written", ("destination", "studies", "instances", "bytes", "bytes_per_second"), now["written"])
+    if now["exceptions"]:
+        out.rows("open exceptions", ("kind", "severity", "open"), now["exceptions"])
+
+
+def pause(
+    job_file: JobFile,
+    reason: Annotated[str, typer.Option(help="Shown by `status`.")] = "paused by an operator",
+) -> None:
+    with open_ledger(load_job(job_file)) as ledger:
+        ledger.control.pause(reason)
+    printer(False).say(f"No new study is claimed. Go on with: limosa resume {job_file}")
+
+
+def resume(job_file: JobFile) -> None:
+    with open_ledger(load_job(job_file)) as ledger:
+        ledger.control.resume()
+    printer(False).say("Studies are claimed again.")

@@ -1,0 +1,42 @@
+"""Tells the ledger whose it is: the job, its source and its destinations."""
+
+from urllib.parse import urlsplit
+
+from cluster.job import Destination, Job, S3Destination
+from storage.ledger.job import DestinationSpec, Registered, SourceSpec
+from storage.ledger.ledger import Ledger
+
+
+def register_job(job: Job, ledger: Ledger) -> Registered:
+    """The ledger knows the job's endpoints. Idempotent.
+
+    Raises
+    ------
+    JobMismatch
+        The ledger belongs to another job or archive, or a destination would move.
+    """
+    inline = job.inline_destination.name
+    return ledger.jobs.register(
+        job.job.name,
+        source_identity=job.source_identity,
+        sources=[
+            SourceSpec(
+                name=job.source.name,
+                kind=job.source.kind,
+                pull_limit=job.source.associations,
+                profile=job.source.profile.model_dump(mode="json"),
+            )
+        ],
+        destinations=[
+            DestinationSpec(name=item.name, kind=item.kind, inline=item.name == inline, fingerprint=_place(item))
+            for item in job.destinations
+        ],
+    )
+
+
+def _place(item: Destination) -> str:
+    """What names the place where bytes are: not how it is reached or paid for. Devices come and go."""
+    if not isinstance(item, S3Destination):
+        return f"seed:{item.layout}"
+    host = urlsplit(item.endpoint_url).netloc or item.endpoint_url if item.endpoint_url else "aws"
+    return f"s3:{host}/{item.bucket}/{item.prefix}:{item.layout}"
