@@ -30,6 +30,7 @@ from imaging.uid import Uid
 from storage.errors import Retryable
 from storage.ledger.job import JobHeld, JobLock, Registered
 from storage.ledger.ledger import Ledger
+from storage.ledger.lifecycle import DeliveryState
 from storage.ledger.records import LeaseKind
 from storage.sinks.open import open_sink
 
@@ -87,12 +88,30 @@ class Halted(Exception):
 class Outlook:
     """What a run would do: the answer to --dry-run."""
 
-    discovered: int
-    """Studies in the ledger."""
+    studies: int
+    """In the ledger; an inventory may find more."""
     to_plan: int
     to_pull: int
     to_feed: int
     to_validate: int
+
+
+def outlook(ledger: Ledger, inline: str, request: Request) -> Outlook:
+    """What a run would do, by the ledger: nobody is asked and nothing is changed."""
+    pulls = feeds = reads = 0
+    for row in ledger.status.deliveries():
+        if row.state is DeliveryState.PENDING:
+            pulls += row.deliveries if row.destination == inline else 0
+            feeds += row.deliveries if row.destination != inline else 0
+        elif row.state in (DeliveryState.WRITTEN, DeliveryState.ARRIVED):
+            reads += row.deliveries
+    return Outlook(
+        studies=sum(ledger.status.studies().values()),
+        to_plan=ledger.status.to_plan(),
+        to_pull=pulls if request.limit is None else min(pulls, request.limit),
+        to_feed=feeds,
+        to_validate=reads,
+    )
 
 
 class Run:
@@ -152,32 +171,13 @@ class Run:
             self._sweep()
         return registered
 
-    def outlook(self) -> Outlook:
-        """What `execute` would do, without asking the source or changing anything but the inventory."""
-        counts: dict[str, int] = {"pending": 0, "written": 0}
-        pulls = 0
-        for row in self._ledger.status.deliveries():
-            if row.state.value in counts:
-                counts[row.state.value] += row.deliveries
-            if row.state.value == "pending" and row.destination == self._services.inline:
-                pulls += row.deliveries
-        return Outlook(
-            discovered=sum(self._ledger.status.studies().values()),
-            to_plan=self._ledger.status.to_plan(),
-            to_pull=pulls,
-            to_feed=counts["pending"] - pulls,
-            to_validate=counts["written"],
-        )
-
     def _enumerate(self) -> None:
         """The archive is in the ledger, unless this run only validates."""
         if self._request.phase is Phase.VALIDATE:
             return
         source = DimseSource(self._job.source)
         try:
-            take_inventory(
-                self._job, self._ledger, source, which=self._request.inventory, report=self._watch_inventory
-            )
+            take_inventory(self._job, self._ledger, source, which=self._request.inventory, report=self._watch_inventory)
         finally:
             source.close()
 

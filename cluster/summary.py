@@ -1,16 +1,23 @@
 """What a run came to, from the rows: the numbers a person signs and a script branches on."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any, TypeVar
 
 from cluster.cli.exits import Exit
 from storage.ledger.ledger import Ledger
 from storage.ledger.lifecycle import DeliveryState, StudyState
 from storage.ledger.records import OpenProblem
+from storage.sinks.protocol import Sink
+
+T = TypeVar("T")
 
 INTEGRITY_KINDS = frozenset({"DIGEST_MISMATCH", "DESTINATION_INTEGRITY", "PACK_CONFLICT"})
 """Exceptions that mean bytes are not what they were: a run that has one ends with exit code 3."""
+
+LISTING_PAGE = 1000
+"""Packs held against the ledger at a time: what S3 lists in one answer."""
 
 EXCEPTIONS_LISTED = 50
 """Open exceptions in a summary; `limosa exceptions list` has them all."""
@@ -28,9 +35,14 @@ class DestinationSummary:
     digest_mismatches: int
     missing: int
     surplus: int
-    duplicated: int
     unfinished: int
     """Deliveries that are neither validated nor an exception."""
+    packs: int | None
+    """Finished packs the destination itself lists; None where it was not asked."""
+    duplicated: int
+    """Of those, packs of a study and revision whose receipt names another."""
+    unknown: int
+    """Of those, packs of a study and revision without any receipt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +70,11 @@ class Summary:
         return sum(each.duplicated for each in self.destinations)
 
     @property
+    def unknown(self) -> int:
+        """Packs at destinations that the ledger knows nothing of."""
+        return sum(each.unknown for each in self.destinations)
+
+    @property
     def digests_compared(self) -> int:
         return sum(each.digests_compared for each in self.destinations)
 
@@ -71,7 +88,8 @@ class Summary:
 
     @property
     def exit(self) -> Exit:
-        return exit_of([problem.kind for problem in self.exceptions], self.digest_mismatches, self.exception_count)
+        damage = self.digest_mismatches + self.duplicated + self.lost
+        return exit_of([problem.kind for problem in self.exceptions], damage, self.exception_count + self.unknown)
 
     def document(self, seconds: float) -> dict[str, Any]:
         """The summary for scripts; fields are only ever added."""
@@ -84,17 +102,18 @@ class Summary:
             "digest_mismatches": self.digest_mismatches,
             "lost": self.lost,
             "duplicated": self.duplicated,
+            "unknown_packs": self.unknown,
             "unfinished": self.unfinished,
             "exceptions": self.exception_count,
             "exceptions_by_kind": count_kinds(self.exceptions),
-            "destinations": list(self.destinations),
+            "destinations": [asdict(each) for each in self.destinations],
             "seconds": round(seconds, 3),
         }
 
 
-def exit_of(kinds: Sequence[str], mismatches: int, exceptions: int) -> Exit:
+def exit_of(kinds: Sequence[str], damage: int, exceptions: int) -> Exit:
     """The exit code of a run with these open exceptions."""
-    if mismatches or INTEGRITY_KINDS & set(kinds):
+    if damage or INTEGRITY_KINDS & set(kinds):
         return Exit.INTEGRITY
     return Exit.EXCEPTIONS if exceptions else Exit.DONE
 
@@ -106,8 +125,37 @@ def count_kinds(problems: Sequence[OpenProblem]) -> dict[str, int]:
     return kinds
 
 
-def summarise(ledger: Ledger) -> Summary:
-    """The job as the ledger has it now."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What a destination lists, held against the ledger."""
+
+    packs: int
+    duplicated: int
+    unknown: int
+
+
+def list_destination(ledger: Ledger, sink: Sink) -> Listing:
+    """The destination's own count of packs, page by page against the receipts; memory stays at one page."""
+    packs = duplicated = unknown = 0
+    for page in batched(sink.packs(), LISTING_PAGE):
+        receipted = ledger.facts.receipted(sink.name, [held.pack for held in page])
+        delivered = {held.pack for held in receipted}
+        stray = [held for held in page if held not in receipted]
+        packs += len(page)
+        duplicated += sum(held.pack in delivered for held in stray)
+        unknown += sum(held.pack not in delivered for held in stray)
+    return Listing(packs=packs, duplicated=duplicated, unknown=unknown)
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of at most `size` items, in order."""
+    rest = iter(items)
+    while page := list(islice(rest, size)):
+        yield page
+
+
+def summarise(ledger: Ledger, listings: Mapping[str, Listing]) -> Summary:
+    """The job as the ledger has it now, beside what destinations list."""
     studies = ledger.status.studies()
     unfinished: dict[str, int] = {}
     for row in ledger.status.deliveries():
@@ -130,8 +178,10 @@ def summarise(ledger: Ledger) -> Summary:
                 digest_mismatches=proof.mismatches,
                 missing=proof.missing,
                 surplus=proof.surplus,
-                duplicated=proof.duplicated,
                 unfinished=unfinished.get(proof.destination, 0),
+                packs=listing.packs if (listing := listings.get(proof.destination)) else None,
+                duplicated=listing.duplicated if listing else 0,
+                unknown=listing.unknown if listing else 0,
             )
             for proof in proofs
         ),

@@ -9,9 +9,10 @@ from imaging.facts import InstanceFacts
 from imaging.uid import Uid
 from storage.ledger.evidence import sop_key
 from storage.ledger.pool import Connection, Pool
+from storage.packs.model import Container, HeldPack, PackId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class SharedSop:
     """A SOP Instance UID of one study that another study holds too."""
 
@@ -39,6 +40,31 @@ class DestinationProof:
     studies: int
     instances: int
     bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenTotals:
+    """What came from the source, once: the current revisions that are complete."""
+
+    studies: int
+    instances: int
+    bytes: int
+    """Of the Part-10 files."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadBackTotals:
+    """What the latest read-back of each current delivery of one destination found."""
+
+    destination: str
+    studies: int
+    instances: int
+    bytes: int
+    """At the destination, as its receipts say."""
+    digests_compared: int
+    mismatches: int
+    missing: int
+    surplus: int
 
 
 class Facts:
@@ -71,6 +97,43 @@ class Facts:
             row = conn.execute("select study_key from study where study_uid = %s", (study_uid,)).fetchone()
             return () if row is None else shared_sops(conn, row[0], sop_uids)
 
+    def written(self) -> WrittenTotals:
+        """What is complete of the current revisions, whatever the number of destinations."""
+        with self._pool.transaction("sum written") as conn:
+            row = (
+                conn.cursor(row_factory=class_row(WrittenTotals))
+                .execute(
+                    "select count(*) as studies, coalesce(sum(r.instances), 0)::bigint as instances,"
+                    " coalesce(sum(r.sto_bytes), 0)::bigint as bytes"
+                    " from study s join study_revision r using (study_key, revision) where r.written_at is not null"
+                )
+                .fetchone()
+            )
+        assert row is not None  # an aggregate without grouping has one row
+        return row
+
+    def read_backs(self) -> tuple[ReadBackTotals, ...]:
+        """Per destination, what its latest read-backs found; a destination without any has a row of zeros."""
+        with self._pool.transaction("sum read-backs") as conn:
+            rows = conn.cursor(row_factory=class_row(ReadBackTotals)).execute(_READ_BACKS)
+            return tuple(rows)
+
+    def receipted(self, destination: str, packs: Sequence[PackId]) -> frozenset[HeldPack]:
+        """The packs of these studies and revisions that the destination gave receipts for."""
+        with self._pool.transaction("match packs") as conn:
+            rows = conn.execute(
+                _RECEIPTED,
+                {
+                    "destination": destination,
+                    "studies": [pack.study_uid for pack in packs],
+                    "revisions": [pack.revision for pack in packs],
+                },
+            )
+            return frozenset(
+                HeldPack(pack=PackId(study_uid=row[0], revision=row[1]), container=Container(row[2]), device=row[3])
+                for row in rows
+            )
+
     def proven(self) -> tuple[DestinationProof, ...]:
         """Per destination, what is validated in its current revision."""
         with self._pool.transaction("sum proof") as conn:
@@ -87,12 +150,15 @@ class Facts:
 def shared_sops(conn: Connection, study_key: int, sop_uids: Sequence[Uid]) -> tuple[SharedSop, ...]:
     """Which of the UIDs other studies hold, within the caller's transaction."""
     by_key = {sop_key(uid): uid for uid in sop_uids}
+    # Two statements: joined, Postgres guesses that many UIDs are shared and reads all studies for none.
+    held = conn.execute(_HELD_ELSEWHERE, {"sops": list(by_key), "study": study_key}).fetchall()
+    if not held:
+        return ()
     rows = conn.execute(
-        "select p.sop, s.study_uid from sop p join study s using (study_key)"
-        " where p.sop = any(%s) and p.study_key <> %s order by p.sop, s.study_uid",
-        (list(by_key), study_key),
-    )
-    return tuple(SharedSop(sop_uid=by_key[row[0]], other_study=row[1]) for row in rows)
+        "select study_key, study_uid from study where study_key = any(%s)", ([row[1] for row in held],)
+    ).fetchall()
+    studies = dict(rows)
+    return tuple(sorted(SharedSop(sop_uid=by_key[sop], other_study=studies[key]) for sop, key in held))
 
 
 def _facts(row: DictRow) -> InstanceFacts:
@@ -112,6 +178,10 @@ def _facts(row: DictRow) -> InstanceFacts:
     )
 
 
+_HELD_ELSEWHERE = """
+select p.sop, p.study_key from unnest(%(sops)s::uuid[]) as asked (sop)
+cross join lateral (select sop, study_key from sop where sop = asked.sop and study_key <> %(study)s) p"""
+
 _ARRIVAL = """
 select s.study_key,
   exists (select from delivery d where d.study_key = s.study_key and d.revision = s.revision
@@ -119,3 +189,23 @@ select s.study_key,
   (select i.raw1 from instance i where i.study_key = s.study_key and i.sop_uid = %(sop)s
    order by i.revision desc limit 1) as raw1
 from study s where s.study_uid = %(study)s"""
+
+_READ_BACKS = """
+select x.name as destination, count(v.delivery_id) as studies, coalesce(sum(v.instances), 0)::bigint as instances,
+  coalesce(sum(r.size) filter (where v.delivery_id is not null), 0)::bigint as bytes,
+  coalesce(sum(v.digests_compared), 0)::bigint as digests_compared,
+  coalesce(sum(v.mismatches), 0)::bigint as mismatches,
+  coalesce(sum(v.missing), 0)::bigint as missing, coalesce(sum(v.surplus), 0)::bigint as surplus
+from destination x
+left join (delivery d join study s using (study_key, revision)) on d.destination_id = x.destination_id
+left join receipt r on r.delivery_id = d.delivery_id
+left join lateral (
+  select * from validation w where w.delivery_id = d.delivery_id order by w.validation_id desc limit 1) v on true
+group by x.name order by x.name"""
+
+_RECEIPTED = """
+select s.study_uid, d.revision, r.container, r.device
+from unnest(%(studies)s::text[], %(revisions)s::int[]) as p (study_uid, revision)
+join study s using (study_uid) join delivery d on d.study_key = s.study_key and d.revision = p.revision
+join destination x on x.destination_id = d.destination_id and x.name = %(destination)s
+join receipt r on r.delivery_id = d.delivery_id"""

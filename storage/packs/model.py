@@ -68,3 +68,12 @@ class Receipt:
     version_id: str = ""
     device: str = ""
     """The seed device's id; empty elsewhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldPack:
+    """A finished pack as a destination lists it, known by its name alone."""
+
+    pack: PackId
+    container: Container
+    device: str = ""

@@ -70,6 +70,23 @@ def pack_of_key(key: str, container: Container) -> PackId:
     return pack
 
 
+def pack_named(key: str) -> tuple[PackId, Container] | None:
+    """The pack that `key` is, or (for a loose instance) belongs to; None for keys that name neither."""
+    for container in (Container.TAR_ZST, Container.TAR):
+        if key.endswith(f".{container.value}"):
+            return _named(key, container)
+    folder, _, name = key.rpartition("/")
+    series_folder, _, _ = folder.rpartition("/")
+    return _named(series_folder + "/", Container.P10) if name.endswith(".dcm") else None
+
+
+def _named(key: str, container: Container) -> tuple[PackId, Container] | None:
+    try:
+        return pack_of_key(key, container), container
+    except ValueError:
+        return None
+
+
 def instance_key(folder: str, series_uid: Uid, sop_uid: Uid) -> str:
     """The key of one loose instance in the `pack_key` of its study."""
     return f"{folder}{series_uid}/{sop_uid}.dcm"

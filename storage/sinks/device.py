@@ -102,6 +102,12 @@ class Device:
         finally:
             os.close(descriptor)
 
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Every regular file below the folder `prefix`; links are not followed."""
+        for folder, _, names in os.walk(self.root / prefix):
+            for name in names:
+                yield str(PurePosixPath(folder).relative_to(self.root) / name)
+
     def remove(self, key: str) -> None:
         """There is no such file (any more), also after a power cut."""
         try:

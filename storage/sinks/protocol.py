@@ -15,7 +15,7 @@ from typing import Protocol
 
 from imaging.facts import InstanceFacts
 from imaging.octets import Octets
-from storage.packs.model import Container, Member, PackId, Part, Receipt
+from storage.packs.model import Container, HeldPack, Member, PackId, Part, Receipt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +149,11 @@ class Sink(ObjectReader, Protocol):
 
     def sweep(self, live_upload_ids: frozenset[str]) -> int:
         """Unfinished uploads under our prefix that the ledger does not know are aborted; how many."""
+        ...
+
+    def packs(self) -> Iterator[HeldPack]:
+        """Every finished pack the destination holds, by its names alone; what a count of the destination is
+        made of. A loose study comes once; order is the destination's."""
         ...
 
     def probe(self) -> Iterator[Probe]:

@@ -9,8 +9,8 @@ from imaging.octets import MemoryOctets
 from storage.budget import BufferPool
 from storage.errors import AlreadyThere, Rejected, StorageError, UploadLost
 from storage.packs.crc64 import crc64
-from storage.packs.model import Container, PackId, Part
-from storage.packs.naming import index_key_beside, pack_key, pack_of_key, studies_prefix
+from storage.packs.model import Container, HeldPack, PackId, Part
+from storage.packs.naming import index_key_beside, pack_key, pack_named, pack_of_key, studies_prefix
 from storage.sinks.options import S3Options
 from storage.sinks.p10 import P10Writer
 from storage.sinks.protocol import Journal, Probe, SinkTraits, StudyWriter, UploadState
@@ -80,6 +80,15 @@ class S3Sink:
                 self._bucket.abort(upload.key, upload.upload_id)
                 aborted += 1
         return aborted
+
+    def packs(self) -> Iterator[HeldPack]:
+        last = None
+        # Keys come in order, so the instances of one loose study stand together.
+        for key in self._bucket.keys(studies_prefix(self._options.prefix)):
+            named = pack_named(key)
+            if named is not None and named != last:
+                yield HeldPack(pack=named[0], container=named[1])
+            last = named
 
     def size(self, key: str, *, device: str = "") -> int:
         del device

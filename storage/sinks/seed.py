@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from storage.durable import storage_error
 from storage.errors import AlreadyThere, DeviceFull, Rejected, Retryable, SinkFull, StorageError
 from storage.packs.index import InvalidIndex
-from storage.packs.model import Container, PackId
-from storage.packs.naming import index_key_beside, pack_key, pack_of_key
+from storage.packs.model import Container, HeldPack, PackId
+from storage.packs.naming import index_key_beside, pack_key, pack_named, pack_of_key, studies_prefix
 from storage.packs.reader import PackReader
 from storage.sinks.device import Device
 from storage.sinks.options import SeedOptions
@@ -89,6 +89,13 @@ class SeedSink:
         """Devices have no uploads of their own; what the ledger does not know is found when a seed is sealed."""
         del live_upload_ids
         return 0
+
+    def packs(self) -> Iterator[HeldPack]:
+        for slot in self._slots:
+            for key in slot.device.keys(studies_prefix()):
+                named = pack_named(key)
+                if named is not None:
+                    yield HeldPack(pack=named[0], container=named[1], device=slot.device.id)
 
     def size(self, key: str, *, device: str = "") -> int:
         return self._slot(device).device.size(key)

@@ -1,0 +1,166 @@
+"""run, validate: the cluster job."""
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cluster.cli.arguments import AsJson, JobFile, help_of, printer
+from cluster.cli.exits import Exit, Stop
+from cluster.cli.live import live_view
+from cluster.inventory.take import Pass
+from cluster.job import load_job
+from cluster.logs import start_log
+from cluster.output import Form, Output
+from cluster.run import Halted, Phase, Request, Run, outlook
+from cluster.runtime import RuntimeFault
+from cluster.services import open_ledger, services
+from cluster.summary import Summary, list_destination, summarise
+from imaging.uid import InvalidUid, Uid, parse_uid
+from storage.ledger.ledger import Ledger
+from storage.ledger.migrate import migrate
+from storage.sinks.open import open_sink
+
+
+SUMMARY_COLUMNS = (
+    "destination",
+    "studies",
+    "instances",
+    "bytes",
+    "digests_compared",
+    "digest_mismatches",
+    "missing",
+    "duplicated",
+    "unknown",
+    "unfinished",
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command(
+        "run",
+        help=help_of(
+            "Move the archive: inventory, pull, write, feed, validate. Interrupted in any way, run it again: it does "
+            "only what is left.",
+            "limosa run move.toml",
+            "limosa run move.toml --limit 100 --phase move --json",
+        ),
+    )(run)
+    app.command(
+        "validate",
+        help=help_of(
+            "Read back every delivery that is written and not proven yet, and count what destinations hold.",
+            "limosa validate move.toml",
+            "limosa validate move.toml --json",
+        ),
+    )(validate)
+
+
+def run(
+    job_file: JobFile,
+    phase: Annotated[Phase, typer.Option(help="How far to go.")] = Phase.ALL,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many undelivered studies.")] = None,
+    studies: Annotated[Path | None, typer.Option(help="A CSV whose first column holds Study Instance UIDs.")] = None,
+    inventory: Annotated[Pass, typer.Option(help="What to ask the archive first.")] = Pass.CONTINUE,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and do nothing.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    request = Request(
+        phase=phase, limit=limit, studies=None if studies is None else read_studies(studies), inventory=inventory
+    )
+    out = printer(as_json)
+    return foresee(job_file, request, out) if dry_run else execute(job_file, request, out)
+
+
+def validate(job_file: JobFile, as_json: AsJson = False) -> int:
+    return execute(job_file, Request(phase=Phase.VALIDATE), printer(as_json))
+
+
+def foresee(job_file: Path, request: Request, out: Output) -> int:
+    """What `execute` would do went to `out`, from the ledger alone: nobody is asked and nothing is changed."""
+    job = load_job(job_file)
+    with open_ledger(job) as ledger:
+        out.record(asdict(outlook(ledger, job.inline_destination.name, request)))
+    return Exit.DONE
+
+
+def execute(job_file: Path, request: Request, out: Output) -> int:
+    """The job went as far as it could; its summary went to `out`."""
+    job = load_job(job_file)
+    start_log(job.state_dir, "run")
+    started = time.monotonic()
+    with services(job) as running:
+        url = running.ledger.resolved()
+        migrate(url)
+        with Ledger(url) as ledger, live_view(out) as view:
+            driver = Run(job, running, ledger, request, watch=view.show, watch_inventory=view.show_inventory)
+            try:
+                driver.execute()
+            except Halted as halted:
+                raise Stop(f"no mover can work: {halted}. Mend it and run again.") from None
+            except RuntimeFault as fault:
+                raise Stop(f"{fault}. Logs are in {job.state_dir / 'logs'}; then run again.") from None
+            listings = {}
+            if request.phase in (Phase.ALL, Phase.VALIDATE):
+                sinks = [open_sink(options) for options in running.destinations]
+                listings = {sink.name: list_destination(ledger, sink) for sink in sinks}
+            summary = summarise(ledger, listings)
+    show_summary(out, summary, time.monotonic() - started)
+    return summary.exit
+
+
+def show_summary(out: Output, summary: Summary, seconds: float) -> None:
+    """The summary as a table a person reads, or the document a script does."""
+    if out.form is Form.JSON:
+        out.record(summary.document(seconds))
+        return
+    rate = summary.bytes / seconds / 1e6 if seconds else 0.0
+    out.say(
+        f"{summary.studies} studies ({summary.empty} confirmed empty), {summary.instances} instances, "
+        f"{summary.bytes} bytes in {seconds:.1f} s ({rate:.1f} MB/s)"
+    )
+    out.rows(
+        "destinations",
+        (
+            "destination",
+            "studies",
+            "instances",
+            "bytes",
+            "digests_compared",
+            "digest_mismatches",
+            "missing",
+            "duplicated",
+            "unknown",
+            "unfinished",
+        ),
+        [asdict(each) for each in summary.destinations],
+    )
+    if summary.exceptions:
+        out.rows(
+            f"open exceptions ({summary.exception_count})",
+            ("exception_id", "kind", "severity", "blocking", "study_uid", "remedy"),
+            [asdict(problem) for problem in summary.exceptions],
+        )
+
+
+def read_studies(path: Path) -> tuple[Uid, ...]:
+    """The UIDs in the first column of a CSV; a first line without one is its heading."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Stop(f"{path.name} cannot be read: {type(error).__name__}") from None
+    found: dict[Uid, None] = {}
+    for number, line in enumerate(lines, start=1):
+        cell = line.split(",")[0].strip().strip('"')
+        if not cell:
+            continue
+        try:
+            found[parse_uid(cell)] = None
+        except InvalidUid as error:
+            if number > 1:
+                raise Stop(f"{path.name}, line {number}: not a Study Instance UID: {error}") from None
+    if not found:
+        raise Stop(f"{path.name} names no study")
+    return tuple(found)
