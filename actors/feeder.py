@@ -106,6 +106,7 @@ class Feeder:
             pack,
             self._ledger.uploads.journal(claim),
             self._ledger.uploads.state(claim),
+            container=claim.receipt.container,
             size_hint=claim.receipt.size,
         )
         try:

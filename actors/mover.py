@@ -117,8 +117,10 @@ class Mover:
         pack = PackId(study_uid=claim.study_uid, revision=claim.revision)
 
         def packer() -> StudyPacker:
-            journal = self._ledger.uploads.journal(claim)
-            return StudyPacker(self._sink, pack, journal, self._ledger.uploads.state(claim))
+            uploads = self._ledger.uploads
+            return StudyPacker(
+                self._sink, pack, uploads.journal(claim), uploads.state(claim), container=uploads.container(claim)
+            )
 
         return Pull(
             study_uid=claim.study_uid,

@@ -1,7 +1,8 @@
 """Opening the right kind of pack at the right moment.
 
 Raw pixels compress to about half with zstd, compressed ones do not; which of the two a study holds is known
-when its first instance arrives, so the writer is opened then. A resumed upload keeps the container it has.
+when its first instance arrives, so the writer is opened then. A delivery that was ever begun keeps its container:
+the container is part of the key, and two keys would be two packs.
 """
 
 import threading
@@ -31,11 +32,20 @@ class StudyPacker:
     """A `StudyWriter` that is opened by its first instance."""
 
     def __init__(
-        self, sink: Sink, pack: PackId, journal: Journal, resume: UploadState | None, size_hint: int = 0
+        self,
+        sink: Sink,
+        pack: PackId,
+        journal: Journal,
+        resume: UploadState | None,
+        *,
+        container: Container | None,
+        size_hint: int = 0,
     ) -> None:
+        """`container` is what the delivery was begun with, None if it never was."""
         self._sink = sink
         self._pack = pack
         self._journal = journal
+        self._container = container
         self._size_hint = size_hint
         self._lock = threading.Lock()
         self._writer: StudyWriter | None = None
@@ -48,7 +58,7 @@ class StudyPacker:
     def add(self, facts: InstanceFacts, part10: Octets) -> None:
         with self._lock:
             if self._writer is None:
-                container = container_for(facts.transfer_syntax)
+                container = self._container or container_for(facts.transfer_syntax)
                 self._writer = self._sink.writer(self._pack, container, self._size_hint, self._journal, None)
             writer = self._writer
         writer.add(facts, part10)

@@ -33,6 +33,10 @@ class LedgerJournal:
             ).fetchone()
             if row != (key, container, device):
                 raise Rejected("another intent is recorded; reset it first", operation="begin upload", place="ledger")
+            conn.execute(
+                "update delivery set container = %s where delivery_id = %s and container is distinct from %s",
+                (container, self._claim.delivery_id, container),
+            )
 
     def opened(self, upload_id: str) -> None:
         with self._pool.transaction("open upload") as conn:
@@ -127,6 +131,17 @@ class Uploads:
             parts=tuple(_part(row) for row in parts),
             members=tuple(_member(claim, row) for row in members),
         )
+
+    def container(self, claim: Claim) -> Container | None:
+        """The container this delivery was begun with, also after a reset; None when nothing was ever begun.
+
+        A worker that lost its claim may still complete its object: only the same key makes that harmless.
+        """
+        with self._pool.transaction("read container") as conn:
+            row = conn.execute(
+                "select container from delivery where delivery_id = %s and container is not null", (claim.delivery_id,)
+            ).fetchone()
+        return None if row is None else Container(row[0])
 
     def live_upload_ids(self, destination_id: int) -> frozenset[str]:
         """The multipart uploads at the destination that a sweep must leave alone."""

@@ -23,6 +23,7 @@ create table delivery (
   pulled boolean not null,
   ready boolean not null,
   lease_owner text,
+  container text,
   reason text,
   constraint one_delivery_per_destination unique (study_key, revision, destination_id),
   foreign key (study_key, revision) references study_revision,
