@@ -28,6 +28,7 @@ insert into receipt (delivery_id, size, instances, key, container, etag, version
   select delivery_id, 1, 3, 'k', 'tar', '', '', '' from delivery where state = 'written';
 insert into instance select study_key, 1, 1, 1, study_uid || '.' || n, '1', '1', '1', h.h, h.h, h.h, h.h, '{{}}'
   from study, generate_series(1, 3) n, (select decode(repeat('00', 32), 'hex') as h) h where study_key % 4 = 0;
+insert into sop select md5(study_key || '.' || n)::uuid, study_key from study, generate_series(1, 3) n;
 insert into upload (delivery_id, key, container) select delivery_id, 'k', 'tar' from delivery where state = 'pending';
 insert into upload_member select u.delivery_id, n, 1, 1, 1, 1, gen_random_uuid(), '1.' || n, '1', '1', '1',
   h.h, h.h, h.h, h.h from upload u, generate_series(1, 2) n, (select decode(repeat('00', 32), 'hex') as h) h;
@@ -73,6 +74,17 @@ def test_a_hot_query_uses_its_index_and_touches_few_rows(seeded: str, index: str
     assert index in {node.get("Index Name") for node in nodes}
     assert not [node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan" and is_big(node)]
     assert max(touched(node) for node in nodes) <= MOST_ROWS
+
+
+def test_shared_uids_are_found_by_index_in_their_partitions(seeded: str) -> None:
+    with psycopg.connect(seeded) as conn:
+        sops = [row[0] for row in conn.execute("select sop from sop limit 20")]
+        values = {"sops": sops, "study": 0}
+        (root,) = conn.execute("explain (analyze, format json) " + facts._HELD_ELSEWHERE, values).fetchone()[0]
+
+    nodes = list(walk(root["Plan"], lambda node: node.get("Relation Name", "").startswith("sop_")))
+    assert {node["Node Type"] for node in nodes} <= {"Index Only Scan", "Index Scan"}
+    assert sum(node["Actual Loops"] for node in nodes) <= len(sops)
 
 
 def test_an_arrival_looks_into_one_partition(seeded: str) -> None:
