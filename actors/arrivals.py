@@ -39,12 +39,19 @@ class ParkedInstance:
     quarantine: Quarantine
     stored: Quarantined
 
+    @property
+    def name(self) -> str:
+        return self.stored.name
+
+    def discard(self) -> None:
+        self.quarantine.discard(self.stored)
+
     @contextmanager
     def opened(self) -> Iterator[Octets]:
         """Its bytes; gone from the quarantine afterwards, since they belong to the study after all."""
         with self.quarantine.opened(self.stored) as octets:
             yield octets
-        self.quarantine.discard(self.stored)
+        self.discard()
 
 
 class Arrivals:

@@ -68,6 +68,9 @@ class Feeder:
             self._name, destination_ids=list(self._destinations.values()), lease=self._limits.lease
         )
 
+    def rest(self, lane: int) -> None:
+        """Nothing is open between studies."""
+
     def close(self) -> None:
         """Nothing is open between studies."""
 
@@ -105,7 +108,7 @@ class Feeder:
             self._sinks[claim.destination],
             pack,
             self._ledger.uploads.journal(claim),
-            self._ledger.uploads.state(claim),
+            lambda: self._ledger.uploads.state(claim),
             container=claim.receipt.container,
             size_hint=claim.receipt.size,
         )

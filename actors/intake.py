@@ -56,7 +56,16 @@ class Parked(Protocol):
     @property
     def facts(self) -> InstanceFacts: ...
 
+    @property
+    def name(self) -> str:
+        """Where it lies, for the evidence."""
+        ...
+
     def opened(self) -> AbstractContextManager[Octets]: ...
+
+    def discard(self) -> None:
+        """It lies there no longer."""
+        ...
 
 
 class Writing(Protocol):
@@ -87,7 +96,7 @@ class Intake:
         self._changed = threading.Condition()
         self._park = park
         self._open_ended = expected is None
-        self._expected: set[str] = {ref.sop_uid for ref in expected or ()}
+        self._expected: set[Uid] = {ref.sop_uid for ref in expected or ()}
         self._held: dict[str, InstanceFacts] = {facts.sop_uid: facts for facts in held}
         self._adding: dict[str, InstanceFacts] = {}
         self._surplus: dict[str, Parked] = {}
@@ -163,9 +172,10 @@ class Intake:
 
     def reject(self, sop_uid: str) -> None:
         """The instance came but cannot be understood; asking for it again would bring the same. Ignored for
-        instances that this study does not wait for."""
+        instances that this study does not wait for; without a list it may be any."""
         with self._changed:
-            if sop_uid not in self._expected or sop_uid in self._held:
+            awaited = self._open_ended or sop_uid in self._expected
+            if not awaited or sop_uid in self._held:
                 return
             self._rejected.add(sop_uid)
             self._last_arrival = time.monotonic()
@@ -183,7 +193,19 @@ class Intake:
             return dict(self._held)
 
     @property
-    def missing(self) -> set[str]:
+    def expected(self) -> frozenset[Uid]:
+        """What the source listed when it was last asked; empty where it cannot list."""
+        with self._changed:
+            return frozenset(self._expected)
+
+    @property
+    def unlisted(self) -> set[str]:
+        """Held, but not (or no longer) on the source's list: what an earlier attempt left of a study that shrank."""
+        with self._changed:
+            return set() if self._open_ended else self._held.keys() - self._expected
+
+    @property
+    def missing(self) -> set[Uid]:
         with self._changed:
             return self._expected - self._held.keys()
 
@@ -208,6 +230,11 @@ class Intake:
         """Every instance that came for this study, whatever became of it."""
         with self._changed:
             return self._arrivals
+
+    def discard_surplus(self) -> None:
+        """Surplus instances lie nowhere any more: the study will be pulled again, and they with it."""
+        for parked in self.surplus.values():
+            parked.discard()
 
     def wait_settled(self, quiet: timedelta, limit: timedelta, stop: Callable[[], bool]) -> None:
         """Nothing is missing, or nothing has come for `quiet`, or `limit` has passed, or `stop` or a failure.

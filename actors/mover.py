@@ -86,6 +86,10 @@ class Mover:
             self._name, source_id=self._source_id, lease=self._limits.lease, only=self._only
         )
 
+    def rest(self, lane: int) -> None:
+        # A source that stands few associations refuses a busy lane for the sake of an idle one's.
+        self._forget_source(lane)
+
     def close(self) -> None:
         for source in list(self._sources.values()):
             source.close()
@@ -119,7 +123,11 @@ class Mover:
         def packer() -> StudyPacker:
             uploads = self._ledger.uploads
             return StudyPacker(
-                self._sink, pack, uploads.journal(claim), uploads.state(claim), container=uploads.container(claim)
+                self._sink,
+                pack,
+                uploads.journal(claim),
+                lambda: uploads.state(claim),
+                container=uploads.container(claim),
             )
 
         return Pull(
@@ -132,6 +140,7 @@ class Mover:
             pack=packer,
             park=self._arrivals.park,
             stop=stop,
+            attempt=claim.attempts,
         ).run()
 
     def _source(self, lane: int) -> Source:
@@ -176,7 +185,7 @@ class Mover:
             raise RuntimeError("a written study has a receipt")
         shared = self._ledger.commits.written(
             claim,
-            expected_root=uid_set_root(facts.sop_uid for facts in verdict.facts),
+            expected_root=uid_set_root(verdict.expected),
             receipt=verdict.receipt,
             note=written_note(verdict, self._receiver_ae),
             facts=verdict.facts,
@@ -186,6 +195,8 @@ class Mover:
             self._note(claim, "SOP_UID_SHARED", {"count": len(uids), "sop_uids": uids[:EVIDENCE_UIDS]})
         if verdict.counts.differing:
             self._note(claim, "DUPLICATE_DIFFERS", {"count": verdict.counts.differing})
+        if verdict.evidence:
+            self._note(claim, "COUNT_EXCEEDS_LIST", verdict.evidence)
         self._ledger.control.source_ok(self._source_id)
         self._tally.halt("")
         size = sum(facts.sto_size for facts in verdict.facts)

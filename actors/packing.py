@@ -36,20 +36,23 @@ class StudyPacker:
         sink: Sink,
         pack: PackId,
         journal: Journal,
-        resume: UploadState | None,
+        remembered: Callable[[], UploadState | None],
         *,
         container: Container | None,
         size_hint: int = 0,
     ) -> None:
-        """`container` is what the delivery was begun with, None if it never was."""
+        """`remembered` reads what the journal holds of the delivery now; `container` is what it was ever begun
+        with, None if it never was."""
         self._sink = sink
         self._pack = pack
         self._journal = journal
         self._container = container
+        self._remembered = remembered
         self._size_hint = size_hint
         self._lock = threading.Lock()
         self._writer: StudyWriter | None = None
         self.resumed: tuple[InstanceFacts, ...] = ()
+        resume = remembered()
         if resume is not None:
             self._writer = sink.writer(pack, resume.container, size_hint, journal, resume)
             held = self._writer.held
@@ -67,6 +70,14 @@ class StudyPacker:
         if self._writer is None:
             raise RuntimeError("a pack without instances is never finished")
         return self._writer.finish()
+
+    def start_over(self, reason: str) -> None:
+        """Neither the destination nor the journal holds anything of this pack; this packer is closed."""
+        self.close()
+        left = self._remembered()
+        if left is not None:
+            self._sink.discard(left)
+            self._journal.reset(reason)
 
     def close(self) -> None:
         if self._writer is not None:

@@ -77,6 +77,12 @@ CATALOGUE: dict[str, ProblemClass] = {
         False,
         "SOP Instance UIDs of this study also belong to another study. Both are delivered; check which is right.",
     ),
+    "COUNT_EXCEEDS_LIST": ProblemClass(
+        Severity.WARNING,
+        False,
+        "The source counts more instances in this study than it lists, and sends just those it lists: rejected or "
+        "hidden objects, usually. All that it lists is delivered; compare the count at the source.",
+    ),
     "STUDY_UID_MULTI_PATIENT": ProblemClass(
         Severity.WARNING,
         False,

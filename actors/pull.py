@@ -1,21 +1,23 @@
 """One claimed study on its way from the source to the inline destination.
 
     expected set -> writer (resumed) -> ladder of retrieves -> complete? -> finish -> one commit
+    (no list)                        -> two whole retrieves -> agreed?   ->
 
 Every way out is a `Verdict`; the lane turns it into one statement on the claim's row. Nothing here decides
 by a C-MOVE status that a study is complete: only the sets do.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
+from actors.agreement import Round, disagreement
 from actors.intake import Arrival, Counts, Intake, Parked
 from actors.ladder import accounted_for, first_rung, targets
 from actors.options import DimseSource
-from actors.packing import PackOpener
+from actors.packing import PackOpener, StudyPacker
 from actors.routing import Router
 from actors.source import InstanceList, InstanceRef, MoveEnd, MoveOutcome, MoveTarget, Source
 from imaging.facts import InstanceFacts
@@ -68,6 +70,8 @@ class Verdict:
     reason: str = ""
     evidence: dict[str, Any] = field(default_factory=dict)
     facts: tuple[InstanceFacts, ...] = ()
+    expected: frozenset[Uid] = frozenset()
+    """SOP Instance UIDs the source says the study has; the commit refuses facts of any other set."""
     receipt: Receipt | None = None
     grade: str = ""
     counts: Counts = field(default_factory=Counts)
@@ -88,6 +92,7 @@ class Pull:
         pack: PackOpener,
         park: Callable[[InstanceFacts, Octets], Parked],
         stop: Callable[[], bool],
+        attempt: int = 1,
     ) -> None:
         self._study_uid = study_uid
         self._claimed_count = claimed_count
@@ -98,6 +103,7 @@ class Pull:
         self._pack = pack
         self._park = park
         self._stop = stop
+        self._attempt = attempt
 
     def run(self) -> Verdict:
         """The study is durable at the inline destination, or the verdict says why not.
@@ -108,10 +114,11 @@ class Pull:
             From source and writer; what the journal holds stays resumable.
         """
         if not self._options.profile.image_level:
-            return self._pull(Expected(refs=None, grade="double_retrieve"))
+            return self._pull(UNLISTED)
         listed = self._source.list_instances(self._study_uid)
-        if not listed.complete:
-            return Verdict(end=End.AGAIN, reason="INSTANCE_LIST_INCOMPLETE")
+        if not listed.complete or listed.undecodable:
+            # Some archives refuse IMAGE-level queries, or cut them: another attempt does without the list.
+            return LIST_INCOMPLETE if self._attempt == 1 else self._pull(UNLISTED)
         if not listed.instances:
             return self._confirm_empty()
         return self._pull(Expected(refs=listed.instances, grade="image_list"))
@@ -119,36 +126,79 @@ class Pull:
     def _pull(self, expected: Expected) -> Verdict:
         packer = self._pack()
         intake = Intake(self._study_uid, expected.refs, packer, packer.resumed, self._park)
+        verdict: Verdict | None = None
         try:
             with self._router.serving(intake):
                 if expected.refs is None:
                     shortfall = self._retrieve_twice(intake)
                 else:
-                    shortfall = self._climb(intake, expected.refs) or self._settle_surplus(intake)
-            if shortfall is not None:
-                return shortfall
+                    shortfall = self._fulfil(intake, expected.refs)
             if intake.failure is not None:
                 raise intake.failure
-            receipt = packer.finish()
-            return Verdict(
-                end=End.WRITTEN,
-                facts=tuple(intake.held.values()),
-                receipt=receipt,
-                grade=expected.grade,
-                counts=intake.counts,
-            )
+            verdict = shortfall or self._unsettled(intake) or self._finish(intake, packer, expected)
+            if verdict.end is End.AGAIN and (expected.refs is None or intake.unlisted):
+                # What is in the pack is not known to belong there, so the next attempt must not resume it.
+                packer.start_over(verdict.reason)
+            return verdict
         finally:
             packer.close()
+            if verdict is None or verdict.end is not End.EXCEPTION:
+                intake.discard_surplus()
+
+    def _finish(self, intake: Intake, packer: StudyPacker, expected: Expected) -> Verdict:
+        held = intake.held
+        return Verdict(
+            end=End.WRITTEN,
+            evidence=self._counted_more(len(held)),
+            facts=tuple(held.values()),
+            expected=intake.expected if expected.refs is not None else frozenset(f.sop_uid for f in held.values()),
+            receipt=packer.finish(),
+            grade=expected.grade,
+            counts=intake.counts,
+        )
+
+    def _counted_more(self, listed: int) -> dict[str, Any]:
+        """The source's own count where it exceeds what it lists: rejected objects, or a list that was cut."""
+        claimed = self._claimed_count or 0
+        return {"claimed": claimed, "listed": listed} if claimed > listed else {}
+
+    def _unsettled(self, intake: Intake) -> Verdict | None:
+        """Instances came between the last look and the end, or the source took some off its list."""
+        if not intake.surplus and not intake.unlisted:
+            return None
+        return Verdict(
+            end=End.AGAIN,
+            reason="EXPECTED_SET_UNKNOWN",
+            evidence={"surplus": len(intake.surplus), "unlisted": len(intake.unlisted)},
+        )
+
+    def _fulfil(self, intake: Intake, refs: tuple[InstanceRef, ...]) -> Verdict | None:
+        shortfall = self._ask_whole(intake, refs) if self._counted_more(len(refs)) else None
+        return shortfall or self._climb(intake, refs) or self._settle_surplus(intake)
+
+    def _ask_whole(self, intake: Intake, refs: tuple[InstanceRef, ...]) -> Verdict | None:
+        """The source counts more instances than it lists. Only a whole retrieve brings what a list that was
+        cut leaves out, so it is never spared here, resumed or not, and must end well."""
+        target = MoveTarget(study_uid=self._study_uid)
+        outcome, _ = self._retrieve(intake, target, len(refs))
+        if (verdict := self._blocked(intake, outcome)) is not None:
+            return verdict
+        intake.wait_quiet(self._options.quiet, self._options.quiet_limit, self._stop)
+        if outcome.end is MoveEnd.SUCCESS or intake.rejected:
+            return None
+        evidence = {**self._counted_more(len(refs)), "status": outcome.status, "failed": outcome.failed}
+        return Verdict(end=End.AGAIN, reason="EXPECTED_SET_UNKNOWN", evidence=evidence)
 
     def _climb(self, intake: Intake, refs: tuple[InstanceRef, ...]) -> Verdict | None:
         """Nothing is missing (None), or why it cannot be had now."""
+        at_first = len(intake.held)
         rung = first_rung(refs, intake.held)
         while intake.missing:
             settled = intake.held.keys() | intake.rejected
             pending = targets(self._study_uid, refs, settled, rung)
             for target in pending:
                 outcome, accounted = self._retrieve(intake, target, asked_of(target, refs))
-                if (verdict := self._blocked(intake, outcome)) is not None:
+                if intake.missing and (verdict := self._blocked(intake, outcome)) is not None:
                     return verdict
                 if not accounted and target is pending[-1]:
                     self._wait(intake, self._options.quiet)
@@ -158,7 +208,8 @@ class Pull:
                 raise intake.failure
             if self._stop():
                 return Verdict(end=End.STOPPED)
-            if rung.last or not pending:
+            # Where other UIDs come than are listed, asking for less at a time only brings more of them.
+            if rung.last or not pending or (intake.surplus and len(intake.held) == at_first):
                 break
             rung = rung.next()
         return self._explain_missing(intake) if intake.missing else None
@@ -174,13 +225,11 @@ class Pull:
         intake.wait_settled(quiet, self._options.quiet_limit, self._stop)
 
     def _blocked(self, intake: Intake, outcome: MoveOutcome) -> Verdict | None:
-        """Whether this outcome ends the attempt whatever is still missing."""
+        """Whether this outcome ends the attempt, as long as it has not brought everything."""
         if intake.failure is not None:
             raise intake.failure
         if self._stop():
             return Verdict(end=End.STOPPED)
-        if not intake.missing and not intake.surplus:
-            return None
         if outcome.end is MoveEnd.BUSY:
             return Verdict(end=End.BUSY, reason="SOURCE_BUSY")
         if outcome.end is MoveEnd.UNKNOWN_DESTINATION:
@@ -190,14 +239,19 @@ class Pull:
     def _explain_missing(self, intake: Intake) -> Verdict:
         missing, surplus, rejected = intake.missing, intake.surplus, intake.rejected
         evidence: dict[str, Any] = {
-            "expected": len(intake.held) + len(missing),
+            "expected": len(intake.expected),
             "received": len(intake.held),
             "missing": len(missing),
             "missing_uids": sorted(missing)[:EVIDENCE_UIDS],
-            "surplus": len(surplus),
-            "surplus_uids": sorted(surplus)[:EVIDENCE_UIDS],
+            **surplus_evidence(surplus),
         }
         if surplus:
+            again = self._source.list_instances(self._study_uid)
+            if not again.complete:
+                return LIST_INCOMPLETE
+            if {ref.sop_uid for ref in again.instances} != intake.expected:
+                # The study changed between list and retrieve, as in a merge at the source.
+                return Verdict(end=End.AGAIN, reason="EXPECTED_SET_UNKNOWN", evidence=evidence)
             return Verdict(end=End.EXCEPTION, reason="SOURCE_UID_UNSTABLE", evidence=evidence, counts=intake.counts)
         if missing <= rejected:
             return Verdict(end=End.EXCEPTION, reason="MALFORMED_INSTANCES", evidence=evidence, counts=intake.counts)
@@ -209,9 +263,9 @@ class Pull:
             return None
         again = self._source.list_instances(self._study_uid)
         if not again.complete:
-            return Verdict(end=End.AGAIN, reason="INSTANCE_LIST_INCOMPLETE")
+            return LIST_INCOMPLETE
         intake.expect(again.instances)
-        listed = {ref.sop_uid for ref in again.instances}
+        listed = intake.expected
         for sop_uid, parked in intake.surplus.items():
             if sop_uid in listed and intake.adopt(parked) is Arrival.FAILED and intake.failure is not None:
                 raise intake.failure
@@ -220,37 +274,48 @@ class Pull:
         left = intake.surplus
         if not left:
             return None
-        evidence = {"expected": len(listed), "surplus": len(left), "surplus_uids": sorted(left)[:EVIDENCE_UIDS]}
+        evidence = {"expected": len(listed), "received": len(intake.held), **surplus_evidence(left)}
         return Verdict(end=End.EXCEPTION, reason="SURPLUS_INSTANCES", evidence=evidence, counts=intake.counts)
 
     def _retrieve_twice(self, intake: Intake) -> Verdict | None:
-        """Without a list, two whole retrieves must bring the same set (and the claimed count, if any)."""
-        rounds: list[set[str]] = []
+        """Without a list, two whole retrieves must end well and bring the same set (and the claimed count, if any)."""
+        rounds: list[Round] = []
         for _ in range(2):
             intake.seen_since_last_asked()
-            outcome = self._source.retrieve(
-                MoveTarget(study_uid=self._study_uid),
-                self._receiver_ae,
-                lambda: self._stop() or intake.failure is not None,
-            )
-            intake.wait_quiet(self._options.quiet, self._options.quiet_limit, self._stop)
+            before = intake.arrivals
+            outcome = self._ask_for_all(intake)
             if (verdict := self._blocked(intake, outcome)) is not None:
                 return verdict
-            rounds.append(intake.seen_since_last_asked())
+            seen = frozenset(intake.seen_since_last_asked())
+            rounds.append(Round(seen=seen, arrivals=intake.arrivals - before, outcome=outcome))
         first, second = rounds
-        claimed = self._claimed_count
-        evidence = {"first": len(first), "second": len(second), "claimed": claimed}
-        if not first and not second:
-            return Verdict(end=End.AGAIN, reason="NOTHING_RECEIVED", evidence=evidence)
-        if first != second or (claimed is not None and claimed != len(first)):
-            return Verdict(end=End.AGAIN, reason="EXPECTED_SET_UNKNOWN", evidence=evidence)
-        if intake.held.keys() != first:
-            return Verdict(end=End.EXCEPTION, reason="MALFORMED_INSTANCES", evidence=evidence)
-        return None
+        claimed, rejected = self._claimed_count, frozenset(intake.rejected)
+        reason = disagreement(first, second, claimed=claimed, held=frozenset(intake.held), rejected=rejected)
+        if reason is None:
+            return None
+        if reason == "NOTHING_RECEIVED" and claimed == 0 and first.whole and second.whole:
+            return Verdict(end=End.EMPTY)
+        evidence = {
+            "first": len(first.seen),
+            "second": len(second.seen),
+            "claimed": claimed,
+            "rejected": len(rejected),
+            "statuses": [first.outcome.status, second.outcome.status],
+        }
+        return Verdict(end=End.AGAIN, reason=reason, evidence=evidence)
+
+    def _ask_for_all(self, intake: Intake) -> MoveOutcome:
+        outcome = self._source.retrieve(
+            MoveTarget(study_uid=self._study_uid),
+            self._receiver_ae,
+            lambda: self._stop() or intake.failure is not None,
+        )
+        intake.wait_quiet(self._options.quiet, self._options.quiet_limit, self._stop)
+        return outcome
 
     def _confirm_empty(self) -> Verdict:
-        """An empty list is believed when it is given twice, nothing else was claimed, and a retrieve brings
-        nothing; studies without images do exist (created by an order, never filled)."""
+        """An empty list is believed when it is given twice, nothing else was claimed, and a retrieve that ends
+        well brings nothing; studies without images do exist (created by an order, never filled)."""
         if self._claimed_count:
             return Verdict(
                 end=End.AGAIN, reason="NO_INSTANCES_LISTED", evidence={"claimed": self._claimed_count, "listed": 0}
@@ -259,19 +324,33 @@ class Pull:
         intake = Intake(self._study_uid, (), packer, (), self._park)
         try:
             with self._router.serving(intake):
-                outcome = self._source.retrieve(MoveTarget(study_uid=self._study_uid), self._receiver_ae, self._stop)
-                intake.wait_quiet(self._options.quiet, self._options.quiet_limit, self._stop)
+                outcome = self._ask_for_all(intake)
             if (verdict := self._blocked(intake, outcome)) is not None:
                 return verdict
         finally:
             packer.close()
+            intake.discard_surplus()
         again: InstanceList = self._source.list_instances(self._study_uid)
-        if intake.arrivals or again.instances:
-            evidence = {"listed": len(again.instances), "received": intake.arrivals}
+        if not again.complete:
+            return LIST_INCOMPLETE
+        if intake.arrivals or again.instances or outcome.end is not MoveEnd.SUCCESS:
+            evidence = {"listed": len(again.instances), "received": intake.arrivals, "status": outcome.status}
             return Verdict(end=End.AGAIN, reason="EXPECTED_SET_UNKNOWN", evidence=evidence)
-        if not again.complete or outcome.end is MoveEnd.LOST:
-            return Verdict(end=End.AGAIN, reason="INSTANCE_LIST_INCOMPLETE")
         return Verdict(end=End.EMPTY)
+
+
+UNLISTED = Expected(refs=None, grade="double_retrieve")
+LIST_INCOMPLETE = Verdict(end=End.AGAIN, reason="INSTANCE_LIST_INCOMPLETE")
+
+
+def surplus_evidence(surplus: Mapping[str, Parked]) -> dict[str, Any]:
+    """How many came unlisted, which, and where they lie."""
+    uids = sorted(surplus)[:EVIDENCE_UIDS]
+    return {
+        "surplus": len(surplus),
+        "surplus_uids": uids,
+        "quarantine": [surplus[uid].name for uid in uids],
+    }
 
 
 def asked_of(target: MoveTarget, refs: tuple[InstanceRef, ...]) -> int:

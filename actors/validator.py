@@ -64,6 +64,9 @@ class Validator:
             self._name, destination_ids=list(self._destinations.values()), lease=self._limits.lease
         )
 
+    def rest(self, lane: int) -> None:
+        """Nothing is open between studies."""
+
     def close(self) -> None:
         """Nothing is open between studies."""
 

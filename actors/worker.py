@@ -147,6 +147,10 @@ class Duty(Protocol[C]):
         """The claim is committed, released or failed. `stop` turns true when it is lost or the worker drains."""
         ...
 
+    def rest(self, lane: int) -> None:
+        """The lane found nothing to do: what it keeps open for its next claim is closed."""
+        ...
+
     def close(self) -> None:
         """Connections of the lanes are closed."""
         ...
@@ -203,6 +207,7 @@ class Worker(Generic[C]):
         asked_at = time.monotonic()
         claim = self._duty.claim()
         if claim is None:
+            self._duty.rest(lane)
             return Turn.IDLE
         lease = self._keeper.keep(claim, asked_at)
         self._tally.busy(1)

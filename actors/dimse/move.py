@@ -55,7 +55,8 @@ def retrieve(
     if last is None:
         return MoveOutcome(end=MoveEnd.LOST)
     end = _ENDS.get(last.status, MoveEnd.FAILED)
-    if end is MoveEnd.SUCCESS and last.command.number(Tag.FAILED):
+    # A702 is also what archives answer when every sub-operation failed, which says nothing about their load.
+    if end in (MoveEnd.SUCCESS, MoveEnd.BUSY) and last.command.number(Tag.FAILED):
         end = MoveEnd.PARTIAL
     return _outcome(end, context.transfer_syntax, last)
 

@@ -52,12 +52,16 @@ class Packer:
         self.resumed: tuple[InstanceFacts, ...] = ()
         self.written: list[str] = []
         self.finished = False
+        self.started_over = ""
         self.error: Exception | None = None
 
     def add(self, facts, part10) -> None:
         if self.error is not None:
             raise self.error
         self.written.append(facts.sop_uid)
+
+    def start_over(self, reason: str) -> None:
+        self.started_over = reason
 
     def finish(self) -> Receipt:
         self.finished = True
@@ -70,6 +74,10 @@ class Packer:
 class ParkedInstance:
     def __init__(self, facts: InstanceFacts) -> None:
         self.facts = facts
+        self.name = f"quarantined {facts.sop_uid}"
+
+    def discard(self) -> None:
+        pass
 
     @contextmanager
     def opened(self):
