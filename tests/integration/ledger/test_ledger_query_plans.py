@@ -28,7 +28,7 @@ insert into receipt (delivery_id, size, instances, key, container, etag, version
   select delivery_id, 1, 3, 'k', 'tar', '', '', '' from delivery where state = 'written';
 insert into instance select study_key, 1, 1, 1, study_uid || '.' || n, '1', '1', '1', h.h, h.h, h.h, h.h, '{{}}'
   from study, generate_series(1, 3) n, (select decode(repeat('00', 32), 'hex') as h) h where study_key % 4 = 0;
-insert into sop select md5(study_key || '.' || n)::uuid, study_key from study, generate_series(1, 3) n;
+insert into sop select md5(study_key || '.' || n)::uuid, study_key from study, generate_series(1, 10) n;
 insert into upload (delivery_id, key, container) select delivery_id, 'k', 'tar' from delivery where state = 'pending';
 insert into upload_member select u.delivery_id, n, 1, 1, 1, 1, gen_random_uuid(), '1.' || n, '1', '1', '1',
   h.h, h.h, h.h, h.h from upload u, generate_series(1, 2) n, (select decode(repeat('00', 32), 'hex') as h) h;
