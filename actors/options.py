@@ -1,9 +1,10 @@
 """Settings of the worker side; `cluster.job` composes them into the job file."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, StringConstraints, model_validator
 
 AeTitle = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[\x20-\x5b\x5d-\x7e]{1,16}$")]
 """1 to 16 printable ASCII characters without backslash (PS3.5 table 6.2-1, VR AE)."""
@@ -11,10 +12,40 @@ AeTitle = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[\x
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("must be an absolute path: workers run in folders of their own")
+    return path
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+"""A file every worker's machine has at the same place."""
+
+
 class Options(BaseModel):
     """A frozen group of settings that refuses names it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TlsOptions(Options):
+    """TLS for DICOM (PS3.15 annex B, the BCP 195 profile). All files are PEM."""
+
+    certificate: AbsolutePath | None = Field(default=None, description="our certificate, followed by its chain")
+    key: AbsolutePath | None = Field(
+        default=None, description="its private key, not encrypted; absent: in the certificate's file"
+    )
+    ca: AbsolutePath | None = Field(
+        default=None,
+        description="authorities whose certificates peers must show; absent: a source must show one this machine "
+        "trusts, who sends to a receiver need not show any",
+    )
+
+    @model_validator(mode="after")
+    def _key_belongs_to_a_certificate(self) -> "TlsOptions":
+        if self.key is not None and self.certificate is None:
+            raise ValueError("a key without a certificate")
+        return self
 
 
 class SourceProfile(Options):
@@ -47,6 +78,7 @@ class DimseSource(Options):
         default=timedelta(minutes=2), description="longest wait for stragglers after the final answer"
     )
     profile: SourceProfile = Field(default_factory=SourceProfile)
+    tls: TlsOptions | None = Field(default=None, description="absent: plain TCP")
 
 
 class Receiver(Options):
@@ -59,6 +91,13 @@ class Receiver(Options):
     associations: int = Field(default=2, ge=1, le=64, description="C-MOVE associations per process")
     allow: tuple[str, ...] = Field(default=(), description="addresses or networks that may connect; empty: any")
     callers: tuple[AeTitle, ...] = Field(default=(), description="AE titles that may call; empty: any")
+    tls: TlsOptions | None = Field(default=None, description="absent: plain TCP; else a certificate is needed")
+
+    @model_validator(mode="after")
+    def _has_a_certificate_for_tls(self) -> "Receiver":
+        if self.tls is not None and self.tls.certificate is None:
+            raise ValueError("tls needs a certificate to show to who connects")
+        return self
 
 
 class MoverLimits(Options):

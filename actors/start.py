@@ -12,6 +12,7 @@ from actors.arrivals import Arrivals
 from actors.dimse.handover import HandoverServer
 from actors.dimse.receiver import Receiver
 from actors.dimse.scu import DimseSource
+from actors.dimse.tls import receiver_context
 from actors.feeder import Feeder
 from actors.logs import log_to
 from actors.mover import Mover
@@ -88,7 +89,7 @@ def start_mover(setup: MoverSetup) -> Process:
     Raises
     ------
     OSError
-        The receiver's address cannot be had.
+        The receiver's address cannot be had, or its TLS files are unusable.
     ValueError
         `limits.memory` does not hold the writers of all lanes.
     StorageError
@@ -115,7 +116,8 @@ def start_mover(setup: MoverSetup) -> Process:
             handover = HandoverServer(sockets / f"{setup.name}.sock", desk.place.open, arrivals.handed_over)
             handover.start()
             stack.callback(handover.stop)
-        receiver = Receiver(setup.receiver, desk.place.open, arrivals)
+        tls = None if setup.receiver.tls is None else receiver_context(setup.receiver.tls)
+        receiver = Receiver(setup.receiver, desk.place.open, arrivals, tls=tls)
         receiver.start()
         stack.callback(receiver.stop, RECEIVER_DRAIN)
         mover = Mover(

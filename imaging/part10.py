@@ -35,8 +35,8 @@ class Part10:
     """First byte of the dataset."""
 
 
-def encode_meta(sop_class: str, sop_uid: str, transfer_syntax: str) -> bytes:
-    """Everything before the dataset: preamble of zeros, 'DICM' and group 0002.
+def encode_meta(sop_class: str | None, sop_uid: str | None, transfer_syntax: str) -> bytes:
+    """Everything before the dataset: preamble of zeros, 'DICM' and group 0002. None omits the element.
 
     Raises
     ------
@@ -47,8 +47,8 @@ def encode_meta(sop_class: str, sop_uid: str, transfer_syntax: str) -> bytes:
         (
             _LONG.pack(_GROUP, 0x0001, b"OB", 0, 2),
             b"\0\1",
-            _uid_element(_CLASS, sop_class),
-            _uid_element(_INSTANCE, sop_uid),
+            b"" if sop_class is None else _uid_element(_CLASS, sop_class),
+            b"" if sop_uid is None else _uid_element(_INSTANCE, sop_uid),
             _uid_element(_SYNTAX, transfer_syntax),
             _uid_element(0x0012, IMPLEMENTATION_CLASS_UID),
             _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode("ascii")),

@@ -1,8 +1,8 @@
 """One association as acceptor: C-STORE and C-ECHO, from the request to the last byte.
 
-    opening --A-ASSOCIATE-RQ--> idle --command--> [dataset] --last fragment--> handler, response --> idle
-                  |                |                   |
-               rejected         release        violation, silence, stop: A-ABORT
+opening --A-ASSOCIATE-RQ--> idle --command--> [dataset] --last fragment--> handler, response --> idle
+              |                |                   |
+           rejected         release        violation, silence, stop: A-ABORT
 """
 
 import time
@@ -10,16 +10,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from actors.dimse import pdata
+from actors.dimse.associate import AssociateRequest, accepted
 from actors.dimse.command import RESPONSE, Command, Tag, Verb, encode_response, parse_command
-from actors.dimse.incoming import Incoming, InstanceHandler, Peer
-from actors.dimse.items import AssociateRequest, accepted, decode_request, encode_accept, encode_rejection
+from actors.dimse.incoming import TEXT_CAP, Incoming, InstanceHandler, Peer
+from actors.dimse.items import decode_request, encode_accept, encode_rejection
 from actors.dimse.landing import LandingFactory, Reception
 from actors.dimse.limits import COMMAND_CAP, PROGRESS, Limits
 from actors.dimse.negotiation import REJECTIONS, Refusal, accept
 from actors.dimse.violation import PeerGone, ProtocolViolation, Violation
 from actors.dimse.wire import RELEASE_RP, Pdu, Wire, abort
 from imaging.part10 import encode_meta
-from imaging.uid import InvalidUid
+from imaging.uid import InvalidUid, Uid, parse_uid
 
 SUCCESS = 0x0000
 UNRECOGNIZED_OPERATION = 0x0211
@@ -161,26 +162,21 @@ class Association:
         if command.number(Tag.MESSAGE_ID) is None:
             raise ProtocolViolation(Violation.COMMAND)
         self._command = command
-        if not command.has_dataset:
-            self._answer(command, self._status_without_dataset(command.field))
-        elif command.field == Verb.C_STORE:
-            self._reception = self._begin(command)
+        if command.field == Verb.C_STORE:
+            if command.has_dataset:
+                self._reception = self._begin(command)
+            else:
+                self._stored(command, 0, CANNOT_UNDERSTAND)
+        elif not command.has_dataset:
+            self._answer(command, SUCCESS if command.field == Verb.C_ECHO else UNRECOGNIZED_OPERATION)
 
-    @staticmethod
-    def _status_without_dataset(field: int) -> int:
-        if field == Verb.C_ECHO:
-            return SUCCESS
-        return CANNOT_UNDERSTAND if field == Verb.C_STORE else UNRECOGNIZED_OPERATION
-
-    def _begin(self, command: Command) -> Reception | None:
-        try:
-            meta = encode_meta(
-                command.text(Tag.AFFECTED_SOP_CLASS),
-                command.text(Tag.AFFECTED_SOP_INSTANCE),
-                self._contexts[self._context],
-            )
-        except InvalidUid:
-            return None  # the dataset is taken and thrown away, the answer says so
+    def _begin(self, command: Command) -> Reception:
+        # Names that are none do not keep the dataset out: refused data must be there to be looked at.
+        meta = encode_meta(
+            _uid(command, Tag.AFFECTED_SOP_CLASS),
+            _uid(command, Tag.AFFECTED_SOP_INSTANCE),
+            self._contexts[self._context],
+        )
         self._dataset_offset = len(meta)
         return Reception(self._service.landing, meta)
 
@@ -203,10 +199,8 @@ class Association:
             else:
                 self._discarded = size
             return
-        if command.field != Verb.C_STORE:
+        if reception is None:
             self._answer(command, UNRECOGNIZED_OPERATION)
-        elif reception is None:
-            self._stored(command, size, CANNOT_UNDERSTAND)
         else:
             try:
                 reception.finish(data)
@@ -221,10 +215,10 @@ class Association:
         return self._service.handler(
             Incoming(
                 peer=self._peer,
-                sop_class=command.text(Tag.AFFECTED_SOP_CLASS),
-                sop_uid=command.text(Tag.AFFECTED_SOP_INSTANCE),
+                sop_class=command.text(Tag.AFFECTED_SOP_CLASS)[:TEXT_CAP],
+                sop_uid=command.text(Tag.AFFECTED_SOP_INSTANCE)[:TEXT_CAP],
                 transfer_syntax=transfer_syntax,
-                move_originator_ae=command.text(Tag.MOVE_ORIGINATOR) or None,
+                move_originator_ae=command.text(Tag.MOVE_ORIGINATOR)[:TEXT_CAP] or None,
                 move_originator_id=command.number(Tag.MOVE_ORIGINATOR_ID),
                 part10=reception.octets(),
                 dataset_offset=self._dataset_offset,
@@ -241,3 +235,10 @@ class Association:
         context = self._context
         self._reset()
         self._wire.send(pdata.encode_fragment(context, pdata.COMMAND | pdata.LAST, response), self._stall)
+
+
+def _uid(command: Command, tag: Tag) -> Uid | None:
+    try:
+        return parse_uid(command.text(tag))
+    except InvalidUid:
+        return None

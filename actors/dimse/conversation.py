@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from actors.dimse import pdata
+from actors.dimse.associate import AssociateRequest, Proposal, accepted
 from actors.dimse.command import HAS_DATASET, NO_DATASET, RESPONSE, Command, Tag, Verb, encode_command, parse_command
-from actors.dimse.items import AssociateRequest, Proposal, accepted, decode_accept, decode_rejection, encode_request
+from actors.dimse.items import decode_accept, decode_rejection, encode_request
 from actors.dimse.limits import COMMAND_CAP, MAX_PDU
 from actors.dimse.violation import PeerGone, ProtocolViolation, Violation
 from actors.dimse.wire import RELEASE_RP, RELEASE_RQ, Pdu, Wire, abort, never

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from enum import StrEnum
 
-from actors.dimse.items import (
+from actors.dimse.associate import (
     APPLICATION_CONTEXT,
     Answer,
     AssociateAccept,
@@ -106,7 +106,7 @@ def accept(request: AssociateRequest) -> AssociateAccept:
         answers=tuple(_answer(proposal) for proposal in request.proposals),
         asynchronous=request.asynchronous,
         # The requestor may be SCU; we never send instances back, so it cannot be SCP (PS3.7 annex D.3.3.4).
-        roles=tuple(Role(sop_class=role.sop_class, scu=min(role.scu, 1), scp=0) for role in request.roles),
+        roles=tuple(Role(sop_class=role.sop_class, scu=role.scu, scp=0) for role in request.roles),
     )
 
 

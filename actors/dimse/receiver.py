@@ -17,9 +17,9 @@ from datetime import timedelta
 
 import structlog
 
+from actors.dimse.associate import AssociateRequest
 from actors.dimse.association import SUCCESS, Association, Service
 from actors.dimse.incoming import InstanceHandler
-from actors.dimse.items import AssociateRequest
 from actors.dimse.landing import LandingFactory
 from actors.dimse.limits import Limits
 from actors.dimse.negotiation import Refusal, refuse

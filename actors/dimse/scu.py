@@ -1,6 +1,5 @@
 """A PACS as a `Source`: C-FIND, C-MOVE and C-ECHO over one association that is kept while it is healthy."""
 
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -9,6 +8,7 @@ from actors.dimse import find, move
 from actors.dimse.command import Verb
 from actors.dimse.conversation import Context, Conversation, Endpoint
 from actors.dimse.negotiation import EXPLICIT_LE, IMPLICIT_LE, VERIFICATION
+from actors.dimse.tls import requestor_context
 from actors.dimse.violation import PeerGone, ProtocolViolation
 from actors.options import DimseSource as DimseOptions
 from actors.source import (
@@ -39,15 +39,8 @@ _OFFERS = ((find.STUDY_ROOT_FIND, _SYNTAXES), (move.STUDY_ROOT_MOVE, _SYNTAXES),
 class DimseSource:
     """One conversation with a PACS; see `actors.source.Source`. Every method may raise `SourceUnreachable`."""
 
-    def __init__(self, options: DimseOptions, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, options: DimseOptions) -> None:
         self._options = options
-        self._endpoint = Endpoint(
-            host=options.host,
-            port=options.port,
-            called_ae=options.ae_title,
-            calling_ae=options.calling_ae_title,
-            tls=tls,
-        )
         self._conversation: Conversation | None = None
 
     def echo(self) -> None:
@@ -135,11 +128,25 @@ class DimseSource:
             self.close()
         kept = self._conversation
         if kept is None:
-            kept = self._conversation = Conversation(self._endpoint, _OFFERS)
+            kept = self._conversation = Conversation(self._endpoint(), _OFFERS)
         context = kept.context(service)
         if context is None:
             raise SourceUnreachable(f"{self._options.ae_title} does not offer {service}", refused=True)
         return kept, context
+
+    def _endpoint(self) -> Endpoint:
+        options = self._options
+        try:
+            tls = None if options.tls is None else requestor_context(options.tls)
+        except OSError as error:
+            raise SourceUnreachable(str(error)) from error
+        return Endpoint(
+            host=options.host,
+            port=options.port,
+            called_ae=options.ae_title,
+            calling_ae=options.calling_ae_title,
+            tls=tls,
+        )
 
     def _drop(self) -> None:
         if self._conversation is not None:

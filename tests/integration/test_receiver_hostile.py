@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from actors.dimse.associate import AssociateRequest, Proposal
 from actors.dimse.command import Tag, Verb, encode_command, parse_command
 from actors.dimse.incoming import Incoming
-from actors.dimse.items import AssociateRequest, Proposal, decode_accept, encode_request
+from actors.dimse.items import decode_accept, encode_request
 from actors.dimse.limits import MAX_PDU, Limits
 from actors.dimse.pdata import COMMAND, LAST, encode_fragment, fragments
 from actors.dimse.receiver import Receiver
@@ -121,6 +122,7 @@ class Site:
 
     def __init__(self, folder: Path, limits: Limits = LIMITS) -> None:
         self.got: list[tuple[str, int]] = []
+        self.answer = 0
         self.place = LandingPlace(Spool(folder), MemoryBudget(64 << 20), 8 << 20)
         options = ReceiverOptions(ae_title="LIMOSA", port=free_port())
         self.receiver = Receiver(options, self.place.open, self._take, limits=limits)
@@ -135,7 +137,7 @@ class Site:
 
     def _take(self, incoming: Incoming) -> int:
         self.got.append((incoming.sop_uid, incoming.part10.size))
-        return 0
+        return self.answer
 
     def healthy(self) -> bool:
         file = MemoryOctets(encode_meta(CT, SOP, SYNTAX) + DATASET)
@@ -217,7 +219,7 @@ INSIDE = {
     "response nobody asked for": (fragment(COMMAND | LAST, store_command(field=0x8001)), Violation.MESSAGE_ID),
     "dataset too long": (WHOLE + fragment(0, bytes(100_000)) * 11, Violation.DATASET_TOO_LONG),
     "discarded dataset too long": (
-        fragment(COMMAND | LAST, store_command(b"../x")) + fragment(0, bytes(100_000)) * 11,
+        fragment(COMMAND | LAST, store_command(field=Verb.C_FIND)) + fragment(0, bytes(100_000)) * 11,
         Violation.DATASET_TOO_LONG,
     ),
     "release inside a message": (WHOLE + fragment(0, b"abc") + pdu(5, bytes(4)), Violation.SEQUENCE),
@@ -279,19 +281,33 @@ def test_dripping_bytes_are_no_progress(site: Site, wait_until: Callable[..., No
         dripper.join()
 
 
-@pytest.mark.parametrize("sop_uid", [b"../../etc/passwd", b"", b"1..2", b"1" * 65, b"1.2\xff"])
-def test_a_uid_that_is_none_is_answered_and_never_handled(site: Site, sop_uid: bytes) -> None:
+@pytest.mark.parametrize("sop_uid", [b"../../etc/passwd", b"", b"1..2", b"1" * 65, b"1" * 10_000, b"1.2\xff"])
+def test_a_dataset_under_a_uid_that_is_none_lands_whole_and_the_handler_answers(site: Site, sop_uid: bytes) -> None:
     stranger = site.stranger().associated()
+    site.answer = 0xC000
     handled = len(site.got)
 
     stranger.send(fragment(COMMAND | LAST, store_command(sop_uid)) + fragment(0, bytes(9000)) + fragment(LAST, b"ab"))
 
     assert stranger.status() == 0xC000
+    said = sop_uid.decode("ascii", "replace")[:128]
+    assert site.got[handled:] == [(said, len(encode_meta(CT, None, SYNTAX)) + 9002)]
+    site.answer = 0x0000
     stranger.send(WHOLE + fragment(LAST, b"abcd"))
     assert stranger.status() == 0x0000
-    assert site.got[handled:] == [(SOP, len(encode_meta(CT, SOP, SYNTAX)) + 4)]
+    assert site.got[handled + 1 :] == [(SOP, len(encode_meta(CT, SOP, SYNTAX)) + 4)]
     stranger.send(pdu(5, bytes(4)))
     assert stranger.last_words() == 6
+
+
+def test_a_store_without_a_dataset_is_counted_as_refused(site: Site) -> None:
+    stranger = site.stranger().associated()
+
+    stranger.send(fragment(COMMAND | LAST, encode_command(Verb.C_STORE, {Tag.MESSAGE_ID: 1})))
+
+    assert stranger.status() == 0xC000
+    assert site.receiver.stats.refused_instances == 1
+    stranger.socket.close()
 
 
 @pytest.mark.parametrize(

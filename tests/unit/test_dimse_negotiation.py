@@ -1,6 +1,8 @@
 """Association requests: read as others write them, answered so that everything stored is taken as it is stored."""
 
+import logging
 import struct
+import warnings
 
 import pytest
 from hypothesis import given
@@ -16,12 +18,8 @@ from pynetdicom.pdu_primitives import (
     UserIdentityNegotiation,
 )
 
+from actors.dimse.associate import AssociateRequest, Proposal, Rejection, Role, accepted
 from actors.dimse.items import (
-    AssociateRequest,
-    Proposal,
-    Rejection,
-    Role,
-    accepted,
     decode_accept,
     decode_rejection,
     decode_request,
@@ -120,6 +118,110 @@ def test_items_nobody_knows_are_passed_over() -> None:
     read = decode_request(memoryview(known + b"\x99\0\0\2ab"))
 
     assert read.proposals == request().proposals
+
+
+def item(kind: int, value: bytes) -> bytes:
+    return struct.pack(">BxH", kind, len(value)) + value
+
+
+def raw_request(
+    called: bytes = b"LIMOSA", calling: bytes = b"PACS", syntaxes: tuple[bytes, ...] = (b"1.2.3",), user: bytes = b""
+) -> memoryview:
+    """A request of one context, its first syntax the abstract one."""
+    context = b"\1\0\0\0" + item(0x30, syntaxes[0]) + b"".join(item(0x40, one) for one in syntaxes[1:])
+    fixed = struct.pack(">H2x16s16s32x", 1, called, calling)
+    return memoryview(fixed + item(0x10, b"1.2.840.10008.3.1.1.1") + item(0x20, context) + item(0x50, user))
+
+
+def test_what_nobody_asks_about_cannot_spoil_a_request() -> None:
+    user = b"".join(
+        (
+            item(0x51, struct.pack(">I", 5000)),
+            item(0x51, b"ab"),
+            item(0x52, b"9" * 200),
+            item(0x53, b""),
+            item(0x55, "A PACS of 1998, R\xe9vision B".encode("latin-1")),
+            item(0x56, b"\xff\xff"),
+            item(0x58, b"\2\1\xff\xffpassword"),
+            item(0x99, b"unknown"),
+        )
+    )
+
+    read = decode_request(raw_request(user=user))
+
+    assert (read.max_pdu, read.asynchronous, read.roles) == (5000, False, ())
+
+
+@pytest.mark.parametrize(
+    ("title", "seen"),
+    [
+        (b"LIMOSA", "LIMOSA"),
+        (b" LIMOSA \0\0", "LIMOSA"),
+        (b"LI\\MOSA\x07", "LI?MOSA?"),
+        (b"RADIOLOGI\xcb", "RADIOLOGI?"),
+        (b" " * 16, "?"),
+        (bytes(16), "?"),
+    ],
+)
+def test_titles_are_printable_whatever_was_sent(title: bytes, seen: str, caplog: pytest.LogCaptureFixture) -> None:
+    read = decode_request(raw_request(called=title, calling=title))
+
+    assert (read.called_ae, read.calling_ae) == (seen, seen)
+    assert body(encode_accept(accept(read)))[4:36] == seen.encode().ljust(16) * 2
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("name", [b"", b"../../etc", b"1..2", b"9" * 65, b"1" * 60_000, b"1.2\xff"])
+def test_names_that_are_no_uids_leave_nothing_to_accept(name: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    abstract = accept(decode_request(raw_request(syntaxes=(name, IMPLICIT_LE.encode()))))
+    transfer = accept(decode_request(raw_request(syntaxes=(CT.encode(), name))))
+    both = accept(decode_request(raw_request(syntaxes=(CT.encode(), name, IMPLICIT_LE.encode()))))
+
+    assert [one.answers[0].result for one in (abstract, transfer, both)] == [3, 4, 0]
+    assert accepted(both.answers) == {1: IMPLICIT_LE}
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("padding", [b"", b"\0", b" "])
+def test_padded_names_and_leading_zeros_are_taken_without_a_word(padding: bytes) -> None:
+    logging.getLogger("pynetdicom").setLevel(logging.ERROR)  # as every process of ours has it
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read = decode_request(raw_request(syntaxes=(b"1.2.03.4" + padding, JPEG.encode() + padding)))
+
+    assert read.proposals == (Proposal(context=1, abstract_syntax="1.2.03.4", transfer_syntaxes=(JPEG,)),)
+    assert accepted(accept(read).answers) == {1: JPEG}
+
+
+@pytest.mark.parametrize(
+    "role",
+    [b"", b"\0", b"\0\x05" + b"1.2.3", b"\0\x04" + b"1.2.3\1\1", b"\0\0\1", b"\0\x05" + b"1.2.3\2\1"],
+    ids=["empty", "cut", "no roles", "wrong length", "one role", "role 2"],
+)
+def test_roles_that_do_not_add_up_are_violations(role: bytes) -> None:
+    with pytest.raises(ProtocolViolation) as violation:
+        decode_request(raw_request(user=item(0x54, role)))
+
+    assert violation.value.reason is Violation.ASSOCIATE
+    assert violation.value.__cause__ is None
+
+
+def test_a_role_of_no_class_is_passed_over() -> None:
+    user = item(0x54, b"\0\x04..\\x\1\1") + item(0x54, b"\0\x061.2.3\0\1\0")
+
+    assert decode_request(raw_request(user=user)).roles == (Role(sop_class="1.2.3", scu=1, scp=0),)
+
+
+def test_a_context_accepted_in_a_syntax_without_a_name_cannot_be_used() -> None:
+    first, second = b"\1\0\0\0" + item(0x40, b"../x"), b"\3\0\0\0" + item(0x40, IMPLICIT_LE.encode())
+    refused = b"\5\0\3\0"
+    fixed = struct.pack(">H2x16s16s32x", 1, b"A", b"\xff\xff")
+
+    read = decode_accept(memoryview(fixed + b"".join(item(0x21, one) for one in (first, second, refused))))
+
+    assert [(one.context, one.result) for one in read.answers] == [(1, 0), (3, 0), (5, 3)]
+    assert accepted(read.answers) == {3: IMPLICIT_LE}
 
 
 def test_requests_and_answers_survive_the_way_there_and_back() -> None:

@@ -34,6 +34,16 @@ def test_what_was_encoded_is_split_again() -> None:
     assert envelope.dataset_offset == len(head)
 
 
+def test_names_that_are_none_are_left_out_of_the_meta() -> None:
+    head = encode_meta(None, None, EXPLICIT)
+
+    envelope = split_part10(MemoryOctets(head + b"\x08\0\x05\0CS\0\0"))
+
+    assert (envelope.sop_class, envelope.sop_uid, envelope.transfer_syntax) == (None, None, EXPLICIT)
+    assert envelope.dataset_offset == len(head)
+    assert pydicom.dcmread(io.BytesIO(head)).file_meta.FileMetaInformationGroupLength == len(head) - 144
+
+
 def test_a_wrong_group_length_does_not_move_the_dataset() -> None:
     head = bytearray(encode_meta(CT, "1.2.3", EXPLICIT))
     head[140:144] = struct.pack("<L", 7)
