@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from cluster.cli import check, exceptions, inventory, jobfile, run, steer, studies
+from cluster.cli import check, demo, exceptions, inventory, jobfile, run, steer, studies
 from cluster.cli.exits import EXIT_CODES, ended
 
 
@@ -18,7 +18,7 @@ def build() -> typer.Typer:
         pretty_exceptions_show_locals=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for group in (jobfile, check, inventory, run, steer, studies, exceptions):
+    for group in (demo, jobfile, check, inventory, run, steer, studies, exceptions):
         group.add_to(app)
     return app
 

@@ -91,17 +91,25 @@ class SimulatorProcess:
         destinations: Mapping[str, tuple[str, int]] | None = None,
         faults: Path | None = None,
         port: int = 0,
+        log: Path | None = None,
     ) -> None:
+        """`log` takes what the process says about odd samples; without one it goes to our standard error."""
         registered = ",".join(f"{ae}={host}:{at}" for ae, (host, at) in (destinations or {}).items())
-        self._command = [sys.executable, "-m", "infra.simulator", "--port", str(port), "--ae-title", ae_title]
+        self._command = [sys.executable, "-P", "-m", "infra.simulator", "--port", str(port), "--ae-title", ae_title]
         self._command += ["--destinations", registered]
         for spec in archives:
             self._command += ["--archive", spec]
         if faults is not None:
             self._command += ["--faults", str(faults)]
+        self._log = log
         self._process: subprocess.Popen[bytes] | None = None
         self.port = port
         self.control: ControlClient
+
+    @property
+    def command(self) -> list[str]:
+        """What starts it, with the port it was given."""
+        return list(self._command)
 
     @property
     def pid(self) -> int | None:
@@ -109,8 +117,20 @@ class SimulatorProcess:
 
     def start(self) -> Self:
         """It answers on `port`, and `control` is connected. Raises `NotReady`."""
-        self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-        output = self._process.stdout
+        self.launch()
+        return self.await_ready()
+
+    def launch(self) -> None:
+        """The process exists; a large archive takes a while until it answers."""
+        with contextlib.ExitStack() as stack:
+            errors = None if self._log is None else stack.enter_context(self._log.open("ab"))
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+            )
+
+    def await_ready(self) -> Self:
+        """As `start`, for a process that was launched."""
+        output = self._process.stdout if self._process else None
         line = b""
         if output is not None and select.select([output], [], [], START_TIMEOUT)[0]:
             line = output.readline()
