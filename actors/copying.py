@@ -1,10 +1,24 @@
-"""Moving one instance's bytes from a destination into something with random access."""
+"""Reading instances back from a destination, and holding one with random access."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from imaging.octets import Octets
+from storage.packs.model import Member
+from storage.packs.reader import PackReader
 from storage.spool import LandingPlace
+
+
+def instances(reader: PackReader, without: Collection[str] = ()) -> Iterator[tuple[Member, Iterator[bytes]]]:
+    """Every instance of a pack except those `without`, in the order of the pack; one request brings a whole pack."""
+    return one_by_one(reader, without) if without else reader.walk()
+
+
+def one_by_one(reader: PackReader, without: Collection[str]) -> Iterator[tuple[Member, Iterator[bytes]]]:
+    """Like `instances`, each by a request of its own: one that is damaged leaves the others readable."""
+    for member in reader.index().members:
+        if member.facts.sop_uid not in without:
+            yield member, reader.open(member)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import structlog
 
-from actors.copying import landed
+from actors.copying import instances, landed
 from actors.custody import fed_note
 from actors.faults import fault_site
 from actors.leases import Lease
@@ -113,13 +113,11 @@ class Feeder:
             size_hint=claim.receipt.size,
         )
         try:
-            held = {facts.sop_uid for facts in packer.resumed}
-            for member in members:
+            for member, pieces in instances(reader, {facts.sop_uid for facts in packer.resumed}):
                 if stop():
                     raise Stopped
-                if member.facts.sop_uid not in held:
-                    with landed(self._place, reader.open(member)) as part10:
-                        packer.add(member.facts, part10)
+                with landed(self._place, pieces) as part10:
+                    packer.add(member.facts, part10)
             receipt = packer.finish()
         finally:
             packer.close()

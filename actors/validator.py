@@ -3,12 +3,12 @@
 Nothing is `validated` without it: every instance is read, described anew, and its digests are compared.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 
 import structlog
 
-from actors.copying import landed
+from actors.copying import instances, landed, one_by_one
 from actors.custody import validated_note
 from actors.faults import fault_site
 from actors.leases import Lease
@@ -26,7 +26,7 @@ from storage.errors import IntegrityError, LostClaim, StorageError
 from storage.ledger.commits import ValidationCounts
 from storage.ledger.ledger import Ledger
 from storage.ledger.records import Json, ValidateClaim
-from storage.packs.model import PackId
+from storage.packs.model import Member, PackId
 from storage.packs.reader import PackReader
 from storage.sinks.protocol import Sink
 from storage.spool import LandingPlace
@@ -114,16 +114,28 @@ class Validator:
             claim.receipt.key,
             device=claim.receipt.device,
         )
-        for member in reader.index().members:
-            if stop():
-                return None
-            sop_uid = member.facts.sop_uid
-            try:
-                with landed(self._place, reader.open(member)) as part10:
-                    read_back.compare(redescribe(part10, member.facts))
-            except (IntegrityError, Refused, FileNotFoundError) as error:
-                read_back.cannot_read(sop_uid, error)
+        try:
+            for member, pieces in instances(reader):
+                if stop():
+                    return None
+                self._compare(read_back, member, pieces)
+        except (IntegrityError, FileNotFoundError):
+            # The stream cannot be followed past a damaged instance.
+            for member, pieces in one_by_one(reader, read_back.seen):
+                if stop():
+                    return None
+                try:
+                    self._compare(read_back, member, pieces)
+                except (IntegrityError, FileNotFoundError) as error:
+                    read_back.cannot_read(member.facts.sop_uid, error)
         return read_back
+
+    def _compare(self, read_back: ReadBack, member: Member, pieces: Iterator[bytes]) -> None:
+        with landed(self._place, pieces) as part10:
+            try:
+                read_back.compare(redescribe(part10, member.facts))
+            except Refused as error:
+                read_back.cannot_read(member.facts.sop_uid, error)
 
     def _again(self, claim: ValidateClaim, reason: str, code: str) -> Turn:
         self._tally.add(failures=1)
