@@ -5,9 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 ROUNDS ?= 10
+STUDIES ?= 1000000
+INSTANCES ?= 20000000
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint demo chaos ledger-scale soak clean
+.PHONY: help venv test lint demo chaos ledger-scale clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -36,10 +38,7 @@ chaos: $(STAMP) ## kill movers, Postgres and S3 while studies move; ROUNDS=10
 	LIMOSA_CHAOS_ROUNDS=$(ROUNDS) $(BIN)/pytest tests/chaos --timeout=0
 
 ledger-scale: $(STAMP) ## fill a ledger to millions of studies and time its hot statements
-	$(BIN)/limosa bench ledger-scale
-
-soak: $(STAMP) ## move studies for hours and watch memory, files and connections
-	$(BIN)/limosa bench soak
+	STUDIES=$(STUDIES) INSTANCES=$(INSTANCES) $(BIN)/python -m perf.ledger_scale
 
 clean: ## remove what was built and what the demo left
 	if test -d limosa-demo && test -x $(BIN)/python; then $(BIN)/python -m infra.embedded limosa-demo; fi
