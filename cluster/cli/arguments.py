@@ -1,20 +1,42 @@
 """Arguments that several commands share, and the shape of their help."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 import typer
 
-from cluster.cli.exits import EXIT_CODES
+from cluster.cli.exits import EXIT_CODES, Stop
 from cluster.output import Form, Output
+from imaging.uid import InvalidUid, Uid, parse_uid
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job file.", show_default=False)]
+StudyUid = Annotated[str, typer.Argument(metavar="STUDY_UID", help="Study Instance UID.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON; fields are only ever added.")]
 
 
 def printer(as_json: bool) -> Output:
     """Where a command's results go."""
     return Output.of(Form.JSON if as_json else None)
+
+
+def given_uid(name: str, text: str) -> Uid:
+    """The UID that was given as `name`."""
+    try:
+        return parse_uid(text)
+    except InvalidUid as error:
+        raise Stop(f"{name} is no UID: it {error}") from None
+
+
+class HelpTexts(TypedDict):
+    """What a command says of itself: a line in the list of commands, and its own page."""
+
+    help: str
+    short_help: str
+
+
+def texts(short: str, *examples: str, more: str = "") -> HelpTexts:
+    """`short` is one sentence; `more` follows it on the command's own page."""
+    return HelpTexts(help=help_of(f"{short} {more}".strip(), *examples), short_help=short)
 
 
 def help_of(what: str, *examples: str) -> str:

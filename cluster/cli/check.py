@@ -10,7 +10,7 @@ from actors.dimse.scu import DimseSource
 from actors.options import SourceProfile
 from cluster.check import Mark, Row, check_surroundings
 from cluster.check_source import SourceCheck
-from cluster.cli.arguments import AsJson, JobFile, help_of, printer
+from cluster.cli.arguments import AsJson, JobFile, printer, texts
 from cluster.cli.exits import Exit
 from cluster.job import Job, load_job
 from cluster.logs import start_log
@@ -21,11 +21,13 @@ from storage.ledger.ledger import Ledger
 def add_to(app: typer.Typer) -> None:
     app.command(
         "check",
-        help=help_of(
-            "Try ledger, source, receivers, destinations, folders and Ray; learn what is peculiar about the source. "
-            "One small study is retrieved to each receiver, and nothing of it is kept.",
+        **texts(
+            "Try every endpoint, and learn what is peculiar about the source.",
             "limosa check move.toml",
             "limosa check move.toml --json",
+            more="Ledger, source, receivers, destinations, folders and Ray are tried. One small study is retrieved to "
+            "each receiver, and nothing of it is kept. What was learnt is stored in the ledger; `limosa config show` "
+            "says what is in effect.",
         ),
     )(check)
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.cli.arguments import AsJson, JobFile, help_of, printer
+from cluster.cli.arguments import AsJson, JobFile, printer, texts
 from cluster.cli.exits import Stop
 from cluster.job import load_job
 from cluster.output import plain
@@ -30,35 +30,36 @@ def add_to(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Studies that need a person.")
     group.command(
         "list",
-        help=help_of(
-            "Open exceptions.",
+        **texts(
+            "List open exceptions.",
             "limosa exceptions list move.toml",
             "limosa exceptions list move.toml --kind INCOMPLETE_STUDY --json",
         ),
     )(list_open)
     group.command(
         "show",
-        help=help_of(
-            "One exception with its evidence and remedy.",
+        **texts(
+            "Show one exception with its evidence and remedy.",
             "limosa exceptions show move.toml 17",
             "limosa exceptions show move.toml 17 --json",
         ),
     )(show)
     group.command(
         "resolve",
-        help=help_of(
-            "Close an exception: acknowledge it, retry where work stopped, renew the study, or exclude it.",
+        **texts(
+            "Close an exception, and put its study back to work or aside.",
             "limosa exceptions resolve move.toml 17 --as retry",
             "limosa exceptions resolve move.toml 18 --as exclude --by m.keller",
+            more="Acknowledge it, retry where work stopped, renew the study as a new revision, or exclude the study.",
         ),
     )(resolve)
     group.command(
         "export",
-        help=help_of(
-            "Write the open exceptions to a CSV file, for those who work elsewhere. It holds identifiers of patients' "
-            "studies.",
+        **texts(
+            "Write the open exceptions to a CSV file.",
             "limosa exceptions export move.toml exceptions.csv",
             "limosa exceptions export move.toml exceptions.csv --kind INV_UNSPLITTABLE",
+            more="For those who work elsewhere; it holds identifiers of patients' studies.",
         ),
     )(export)
     app.add_typer(group, name="exceptions")

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.status import Status
 
 from actors.dimse.scu import DimseSource
-from cluster.cli.arguments import AsJson, JobFile, help_of, printer
+from cluster.cli.arguments import AsJson, JobFile, printer, texts
 from cluster.cli.exits import Exit
 from cluster.inventory.take import Pass, take_inventory
 from cluster.inventory.walk import Progress
@@ -23,10 +23,11 @@ from storage.ledger.inventory import SeenCounts
 def add_to(app: typer.Typer) -> None:
     app.command(
         "inventory",
-        help=help_of(
-            "Enumerate the archive, however much it cuts its answers. Interrupted, it continues where it was.",
+        **texts(
+            "Enumerate the archive, however much it cuts its answers.",
             "limosa inventory move.toml",
             "limosa inventory move.toml --pass delta --days 14 --json",
+            more="Interrupted, it continues where it was.",
         ),
     )(inventory)
 

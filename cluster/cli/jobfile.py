@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.cli.arguments import AsJson, JobFile, help_of, printer
+from cluster.cli.arguments import AsJson, JobFile, printer, texts
 from cluster.cli.exits import Stop
 from cluster.job import load_job
 
@@ -25,22 +25,25 @@ def add_to(app: typer.Typer) -> None:
     config = typer.Typer(no_args_is_help=True, help="Look at settings.")
     app.command(
         "init",
-        help=help_of(
-            "Write a commented job file. Nothing is overwritten without --force.",
+        **texts(
+            "Write a commented job file.",
             "limosa init move.toml --embedded",
             "limosa init move.toml --force",
+            more="Nothing is overwritten without --force.",
         ),
     )(init)
     config.command(
         "show",
-        help=help_of(
-            "Print the settings in effect: file, environment and defaults together. Secrets are references.",
+        **texts(
+            "Print the settings in effect, and where they come from.",
             "limosa config show move.toml",
             "LIMOSA_CLUSTER__RAY=auto limosa config show move.toml --json",
+            more="File, environment and defaults together, and what `limosa check` has learnt about the source. "
+            "Secrets are references.",
         ),
     )(show)
     app.add_typer(config, name="config")
-    app.command("version", help=help_of("Print versions.", "limosa version", "limosa version --json"))(version)
+    app.command("version", **texts("Print versions.", "limosa version", "limosa version --json"))(version)
 
 
 def init(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.cli.arguments import AsJson, JobFile, help_of, printer
+from cluster.cli.arguments import AsJson, JobFile, printer, texts
 from cluster.cli.exits import Exit, Stop
 from cluster.cli.live import live_view
 from cluster.inventory.take import Pass
@@ -22,7 +22,6 @@ from imaging.uid import InvalidUid, Uid, parse_uid
 from storage.ledger.ledger import Ledger
 from storage.ledger.migrate import migrate
 from storage.sinks.open import open_sink
-
 
 SUMMARY_COLUMNS = (
     "destination",
@@ -41,19 +40,20 @@ SUMMARY_COLUMNS = (
 def add_to(app: typer.Typer) -> None:
     app.command(
         "run",
-        help=help_of(
-            "Move the archive: inventory, pull, write, feed, validate. Interrupted in any way, run it again: it does "
-            "only what is left.",
+        **texts(
+            "Move the archive: inventory, pull, write, feed, validate.",
             "limosa run move.toml",
             "limosa run move.toml --limit 100 --phase move --json",
+            more="Interrupted in any way, run it again: it does only what is left.",
         ),
     )(run)
     app.command(
         "validate",
-        help=help_of(
-            "Read back every delivery that is written and not proven yet, and count what destinations hold.",
+        **texts(
+            "Read back every delivery that is not proven yet.",
             "limosa validate move.toml",
             "limosa validate move.toml --json",
+            more="Afterwards what the destinations themselves list is held against the ledger.",
         ),
     )(validate)
 

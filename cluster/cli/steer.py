@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster.cli.arguments import AsJson, JobFile, help_of, printer
+from cluster.cli.arguments import AsJson, JobFile, printer, texts
 from cluster.job import load_job
 from cluster.output import Form, Output
 from cluster.services import open_ledger
@@ -24,20 +24,24 @@ RATE_WINDOW = timedelta(minutes=10)
 def add_to(app: typer.Typer) -> None:
     app.command(
         "status",
-        help=help_of(
-            "How far the job is, per destination.", "limosa status move.toml", "limosa status move.toml --watch --json"
+        **texts(
+            "Show how far the job is, per destination.",
+            "limosa status move.toml",
+            "limosa status move.toml --watch --json",
         ),
     )(status)
     app.command(
         "pause",
-        help=help_of(
-            "No study is claimed any more until `resume`; what is in flight is finished.",
+        **texts(
+            "Claim no more studies until `resume`.",
             "limosa pause move.toml",
             'limosa pause move.toml --reason "archive upgrade"',
+            more="What is in flight is finished.",
         ),
     )(pause)
     app.command(
-        "resume", help=help_of("Studies are claimed again.", "limosa resume move.toml", "limosa resume /srv/move.toml")
+        "resume",
+        **texts("Claim studies again after a pause.", "limosa resume move.toml", "limosa resume /srv/move.toml"),
     )(resume)
 
 

@@ -5,35 +5,44 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster.cli.arguments import AsJson, JobFile, help_of, printer
+from cluster.cli.arguments import AsJson, JobFile, StudyUid, given_uid, printer, texts
 from cluster.cli.exits import Stop
+from cluster.cli.fetch import fetch
 from cluster.job import load_job
 from cluster.services import open_ledger
-from imaging.uid import InvalidUid, parse_uid
 from storage.ledger.lifecycle import StudyState
 from storage.ledger.status import StudyRow
-
-StudyUid = Annotated[str, typer.Argument(metavar="STUDY_UID", help="Study Instance UID.", show_default=False)]
 
 
 def add_to(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Look at studies. The output holds patients' names.")
     group.command(
         "list",
-        help=help_of(
-            "Studies in the order they were found.",
+        **texts(
+            "List studies in the order they were found.",
             "limosa studies list move.toml --state exception",
             "limosa studies list move.toml --after 5000 --limit 1000 --json",
         ),
     )(list_studies)
     group.command(
         "show",
-        help=help_of(
-            "One study: its deliveries' states and its chain of custody.",
+        **texts(
+            "Show one study: its deliveries' states and its chain of custody.",
             "limosa studies show move.toml 1.2.840.1",
             "limosa studies show move.toml 1.2.840.1 --json",
         ),
     )(show)
+    group.command(
+        "fetch",
+        **texts(
+            "Bring a delivered study back from its destination.",
+            "limosa studies fetch move.toml 1.2.840.1 --to /tmp/look",
+            "limosa studies fetch move.toml 1.2.840.1 --instance 1.2.840.1.7 --to-pacs viewer.example:104:VIEWER",
+            more="Every byte is held against the ledger before a file gets its name or an instance is sent. Sent "
+            "instances keep their transfer syntax; what the PACS answers to each is listed, and anything but success "
+            "ends with 2.",
+        ),
+    )(fetch)
     app.add_typer(group, name="studies")
 
 
@@ -60,10 +69,7 @@ def list_studies(
 
 
 def show(job_file: JobFile, study_uid: StudyUid, as_json: AsJson = False) -> None:
-    try:
-        uid = parse_uid(study_uid)
-    except InvalidUid as error:
-        raise Stop(f"STUDY_UID {error}") from None
+    uid = given_uid("STUDY_UID", study_uid)
     with open_ledger(load_job(job_file)) as ledger:
         row = ledger.status.study(uid)
         if row is None:

@@ -9,7 +9,8 @@ from imaging.facts import InstanceFacts
 from imaging.uid import Uid
 from storage.ledger.evidence import sop_key
 from storage.ledger.pool import Connection, Pool
-from storage.packs.model import Container, HeldPack, PackId
+from storage.ledger.receipts import receipt_of
+from storage.packs.model import Container, HeldPack, PackId, Receipt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -65,6 +66,16 @@ class ReadBackTotals:
     mismatches: int
     missing: int
     surplus: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldStudy:
+    """One written revision of a study at one destination."""
+
+    study_key: int
+    revision: int
+    destination: str
+    receipt: Receipt
 
 
 class Facts:
@@ -134,6 +145,20 @@ class Facts:
                 for row in rows
             )
 
+    def held(self, study_uid: Uid, *, destination: str | None = None, revision: int | None = None) -> HeldStudy | None:
+        """Where the study can be read: its latest revision (or the one given), proven copies before others."""
+        with self._pool.transaction("find held study") as conn:
+            values = {"study": study_uid, "destination": destination, "revision": revision}
+            row = conn.cursor(row_factory=dict_row).execute(_HELD, values).fetchone()
+        if row is None:
+            return None
+        return HeldStudy(
+            study_key=row["study_key"],
+            revision=row["revision"],
+            destination=row["destination"],
+            receipt=receipt_of(row),
+        )
+
     def proven(self) -> tuple[DestinationProof, ...]:
         """Per destination, what is validated in its current revision."""
         with self._pool.transaction("sum proof") as conn:
@@ -202,6 +227,15 @@ left join receipt r on r.delivery_id = d.delivery_id
 left join lateral (
   select * from validation w where w.delivery_id = d.delivery_id order by w.validation_id desc limit 1) v on true
 group by x.name order by x.name"""
+
+_HELD = """
+select d.study_key, d.revision, x.name as destination,
+  r.key, r.container, r.size, r.crc64, r.etag, r.version_id, r.device
+from study s join delivery d using (study_key) join destination x using (destination_id)
+join receipt r on r.delivery_id = d.delivery_id
+where s.study_uid = %(study)s and (%(destination)s::text is null or x.name = %(destination)s)
+  and (%(revision)s::integer is null or d.revision = %(revision)s)
+order by d.revision desc, d.validated_at is null, x.inline desc, x.destination_id limit 1"""
 
 _RECEIPTED = """
 select s.study_uid, d.revision, r.container, r.device
