@@ -10,7 +10,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from imaging.uid import Uid
-from storage.ledger.exceptions import put_problem, stop_studies
+from storage.ledger.exceptions import put_problem
 from storage.ledger.pool import Connection, Pool
 from storage.ledger.records import FoundAnswer, FoundStudy, Problem, Severity, Verdict
 
@@ -28,7 +28,7 @@ class Recorded:
     """Known studies whose counts or identity differ from what was known."""
     same: int
     two_patients: tuple[Uid, ...]
-    """Studies the archive lists under several patients; each has a blocking exception now."""
+    """Studies the archive lists under several patients; each has an exception now, and moves all the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +242,7 @@ def _record_studies(conn: Connection, source_id: int, studies: Sequence[FoundStu
     assert distinct is not None  # an aggregate without grouping has one row
     changed = sum(1 for row in known if row[0])
     if two_patients:
-        _stop_two_patients(conn, two_patients)
+        _tell_two_patients(conn, two_patients)
     return Recorded(new=new, changed=changed, same=distinct[0] - new - changed, two_patients=two_patients)
 
 
@@ -262,16 +262,14 @@ def _report_two_patients(conn: Connection) -> tuple[Uid, ...]:
     return tuple(row[0] for row in rows)
 
 
-def _stop_two_patients(conn: Connection, study_uids: Sequence[Uid]) -> None:
+def _tell_two_patients(conn: Connection, study_uids: Sequence[Uid]) -> None:
     values = {"uids": list(study_uids), "shown": PATIENTS_SHOWN}
-    found = conn.execute(_IDENTITIES, values).fetchall()
-    stop_studies(conn, [study_key for study_key, _ in found])
-    for study_key, identities in found:
+    for study_key, identities in conn.execute(_IDENTITIES, values).fetchall():
         problem = Problem(
             kind="STUDY_UID_MULTI_PATIENT",
-            severity=Severity.CRITICAL,
-            blocking=True,
-            remedy="Correct the study's patient at the archive, take inventory again, then retry.",
+            severity=Severity.WARNING,
+            blocking=False,
+            remedy="The archive lists this study under several patients. It is delivered as it is; check the patients.",
             evidence={"patients": identities},
         )
         put_problem(conn, problem, study_key=study_key, delivery_id=None, destination_id=None)

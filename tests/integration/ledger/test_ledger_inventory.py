@@ -77,7 +77,7 @@ def test_the_same_study_twice_in_a_batch_is_one_study(world) -> None:
     assert recorded == Recorded(new=1, changed=0, same=0, two_patients=())
 
 
-def test_a_study_under_two_patients_stops_with_both_as_evidence(world) -> None:
+def test_a_study_under_two_patients_is_told_and_moves_all_the_same(world) -> None:
     world.planned("1.2")
     claim = world.pull()
 
@@ -85,9 +85,9 @@ def test_a_study_under_two_patients_stops_with_both_as_evidence(world) -> None:
 
     (problem,) = world.ledger.exceptions.list_open()
     assert recorded.two_patients == ("1.2",)
-    assert (problem.kind, problem.study_uid) == ("STUDY_UID_MULTI_PATIENT", "1.2")
-    assert (world.study_state("1.2"), world.states("1.2")) == ("exception", ["exception", "exception"])
-    assert world.ledger.claims.renew("mover-1", [claim], LEASE) == (claim,)
+    assert (problem.kind, problem.study_uid, problem.blocking) == ("STUDY_UID_MULTI_PATIENT", "1.2", False)
+    assert (world.study_state("1.2"), world.states("1.2")) == ("planned", ["pending", "pending"])
+    assert world.ledger.claims.renew("mover-1", [claim], LEASE) == ()
 
 
 def test_a_new_patient_in_a_later_pass_is_a_change_and_not_a_conflict(world) -> None:
