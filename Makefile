@@ -34,8 +34,8 @@ test: lint ## everything that has to hold before a commit
 demo: $(STAMP) ## a whole migration on this machine, ending in a proof
 	$(BIN)/limosa demo
 
-chaos: $(STAMP) ## kill movers, Postgres and S3 while studies move; ROUNDS=10
-	LIMOSA_CHAOS_ROUNDS=$(ROUNDS) $(BIN)/pytest tests/chaos --timeout=0
+chaos: $(STAMP) ## kill movers, drivers, Postgres and S3 while studies move; ROUNDS=10 SEED=...
+	LIMOSA_CHAOS_ROUNDS=$(ROUNDS) LIMOSA_CHAOS_SEED=$(SEED) $(BIN)/pytest tests/chaos --timeout=0
 
 ledger-scale: $(STAMP) ## fill a ledger to millions of studies and time its hot statements
 	STUDIES=$(STUDIES) INSTANCES=$(INSTANCES) $(BIN)/python -m perf.ledger_scale

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import psutil
-from chaos_world import POLL, Driver, World, marked
+from chaos_world import Driver, World, marked
 
 MOMENT_SECONDS = 4.0
 """How long the very moment is waited for; after that, any claim that somebody holds will do."""
+
+KILL_SECONDS = 10.0
+"""A killed process goes as soon as the kernel has freed its memory."""
 
 
 class Victim(StrEnum):
@@ -134,21 +137,21 @@ class Striker:
         elif victim is Victim.S3:
             self._world.s3.kill()
         else:
-            return self._kill_worker(victim)
+            return kill_worker(self._world, victim)
         return True
 
-    def _kill_worker(self, victim: Victim) -> bool:
-        rows = self._world.ask(f"select pid from worker where kind = '{victim}' order by beat_at desc") or ()
-        marks = [driver.mark for driver in self._world.drivers]
-        for (pid,) in rows:
-            with suppress(psutil.NoSuchProcess):
-                process = psutil.Process(pid)
-                # The row may be a dead worker's, and its number somebody else's by now.
-                if any(marked(process, mark) for mark in marks):
-                    process.send_signal(signal.SIGKILL)
-                    process.wait(POLL * 100)
-                    return True
-        return False
+
+def kill_worker(world: World, kind: Victim) -> bool:
+    """Whether a worker of that kind was alive and is not any more."""
+    for (pid,) in world.ask(f"select pid from worker where kind = '{kind}' order by beat_at desc") or ():
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            # The row may be a dead worker's, and its number somebody else's by now.
+            if any(marked(process, mark) for mark in world.marks):
+                process.send_signal(signal.SIGKILL)
+                process.wait(KILL_SECONDS)
+                return True
+    return False
 
 
 _LOOK = """

@@ -105,7 +105,10 @@ class Outside:
     ray: str
     postgres: EmbeddedPostgres
     s3: EmbeddedS3
+    mark: str
+    """Of the processes that this Ray starts; see `MARK`."""
     environment: dict[str, str]
+    """What a driver needs to be let in."""
 
 
 class Driver:
@@ -170,7 +173,7 @@ class World:
     postgres: EmbeddedPostgres
     s3: EmbeddedS3
     job_file: Path
-    environment: dict[str, str]
+    outside: Outside | None
     drivers: list[Driver] = field(default_factory=lambda: list[Driver]())
 
     @property
@@ -181,8 +184,14 @@ class World:
     def state(self) -> Path:
         return self.folder / "state"
 
+    @property
+    def marks(self) -> list[str]:
+        """Of everybody who may have started a worker."""
+        return [driver.mark for driver in self.drivers] + ([self.outside.mark] if self.outside else [])
+
     def start_driver(self) -> Driver:
-        self.drivers.append(Driver(self.job_file, len(self.drivers) + 1, self.environment))
+        environment = self.outside.environment if self.outside else {}
+        self.drivers.append(Driver(self.job_file, len(self.drivers) + 1, environment))
         return self.drivers[-1]
 
     def ask(self, query: str) -> Sequence[tuple[Any, ...]] | None:
@@ -207,8 +216,7 @@ def world(plan: Plan, folder: Path, outside: Outside | None = None) -> Iterator[
     with SimulatorProcess(plan.archives, destinations={"LIMOSA": ("127.0.0.1", receiver_port)}) as pacs:
         job_file = folder / "chaos.toml"
         job_file.write_text(_job_text(plan, folder, pacs.port, receiver_port, outside), encoding="utf-8")
-        environment = outside.environment if outside else {}
-        made = World(plan, folder, archive_from(plan.archives), postgres, s3, job_file, environment)
+        made = World(plan, folder, archive_from(plan.archives), postgres, s3, job_file, outside)
         try:
             yield made
         finally:
