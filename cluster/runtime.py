@@ -7,15 +7,19 @@ import contextlib
 import hashlib
 import os
 import pickle
+import secrets
+import shutil
 import signal
+import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from actors.shells import Running, launch
@@ -25,6 +29,8 @@ READY_SECONDS = 90.0
 
 STOP_SLACK = 5.0
 """Seconds beyond the grace of its lanes that a worker has for closing sockets and connections."""
+
+LOOPBACK = "127.0.0.1"
 
 PACKAGES = ("cluster", "actors", "storage", "imaging", "infra", "perf", "limosa.py")
 
@@ -56,6 +62,7 @@ class RayRuntime:
         self._scratch = scratch
         # Ray types actor methods only where they are decorated; these are checked by `actors.shells`.
         self._workers: dict[str, Any] = {}
+        self._stack = contextlib.ExitStack()
 
     @property
     def local(self) -> bool:
@@ -64,42 +71,54 @@ class RayRuntime:
 
     def __enter__(self) -> "RayRuntime":
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        folder = self._working_dir()
         settings: dict[str, Any] = {
             "namespace": self._namespace,
             "log_to_driver": False,
             "logging_level": "ERROR",
         }
-        folder = self._working_dir()
-        if self.local:
-            settings |= {
-                "address": "local",
-                "include_dashboard": False,
-                # Without it Ray looks for outside addresses to learn its own.
-                "_node_ip_address": "127.0.0.1",
-                "_temp_dir": str(ray_temp_dir()),
-                "object_store_memory": 80 << 20,  # no pixel ever travels through the object store
-            }
-        else:
-            # A driver with an explicit address does not enable token authentication by itself.
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
-            settings |= {"address": self._address, "runtime_env": {"working_dir": str(folder)}}
+        with contextlib.ExitStack() as stack:
+            if self.local:
+                # Ray asks for a token by itself, but would keep it in the home folder, which not every account has.
+                os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+                stack.enter_context(_loopback_only())
+                settings |= {
+                    "address": "local",
+                    "include_dashboard": False,
+                    "_node_ip_address": LOOPBACK,
+                    "_temp_dir": str(ray_temp_dir()),
+                    "object_store_memory": 80 << 20,  # no pixel ever travels through the object store
+                }
+            else:
+                # A driver with an explicit address does not enable token authentication by itself.
+                os.environ.setdefault("RAY_AUTH_MODE", "token")
+                settings |= {"address": self._address, "runtime_env": {"working_dir": str(folder)}}
+            # Ray puts the driver's current folder, and whatever lies there, on the workers' path. A working_dir keeps
+            # it from that as well, but costs each worker 0.7 s of CPU when it starts.
+            stack.enter_context(contextlib.chdir(folder))
+            self._connect(settings)
+        return self
+
+    def _connect(self, settings: dict[str, Any]) -> None:
         ending = signal.getsignal(signal.SIGTERM)
         try:
-            # Ray puts the driver's current folder, and whatever lies there, on the workers' path. A working_dir would
-            # keep it from that as well, but costs each worker 0.7 s of CPU when it starts.
-            with contextlib.chdir(folder):
-                ray.init(**settings)
+            context: Any = ray.init(**settings)
         except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise RuntimeFault(f"Ray at {self._address} cannot be reached: {error}") from error
         if callable(ending):
             # Ray's own handler kills its processes first, and the driver with them before it could close anything.
             signal.signal(signal.SIGTERM, ending)
-        return self
+        if self.local:
+            self._stack.callback(shutil.rmtree, context.address_info["session_dir"], ignore_errors=True)
+        self._stack.callback(ray.shutdown)
+        # Ray prints what became of a killed worker to standard output, where a script expects one document.
+        notices = self._stack.enter_context((self._scratch / "notices.log").open("a", encoding="utf-8"))
+        self._stack.enter_context(contextlib.redirect_stdout(notices))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        ray.shutdown()
+        self._stack.close()
 
     def _working_dir(self) -> Path:
         """What workers import: nothing when they share this installation, else the packages themselves."""
@@ -156,6 +175,33 @@ class RayRuntime:
 
 
 def ray_temp_dir() -> Path:
-    """A short folder of this user's own: Ray's socket paths must stay under 108 bytes, and its default folder
-    belongs to whoever used it first."""
-    return Path(tempfile.gettempdir()) / f"limosa-ray-{os.getuid()}"
+    """A short folder that only this user reaches: Ray's socket paths must stay under 108 bytes, its default folder
+    belongs to whoever used it first, and what it makes itself is open to everyone.
+
+    Raises
+    ------
+    RuntimeFault
+        Somebody else has taken the name.
+    """
+    mine = Path(tempfile.gettempdir()) / f"limosa-ray-{os.getuid()}"
+    mine.mkdir(mode=0o700, exist_ok=True)
+    status = mine.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise RuntimeFault(f"{mine} belongs to somebody else; remove it, or set TMPDIR")
+    mine.chmod(0o700)
+    return mine / "r"
+
+
+@contextlib.contextmanager
+def _loopback_only() -> Iterator[None]:
+    """A Ray that is started inside listens on the loopback address alone.
+
+    Ray replaces 127.0.0.1 by the machine's outer address and then listens on every interface, except where it
+    believes that clusters are not possible.
+    """
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
