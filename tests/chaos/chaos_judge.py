@@ -64,8 +64,8 @@ def judge(world: World) -> Findings:
         facts = _rows(connection, "select sop_uid, raw1, sto1 from instance where revision = 1")
         digests = {sop_uid: (bytes(raw1), bytes(sto1)) for sop_uid, raw1, sto1 in facts}
         bucket = _bucket(world.s3)
-        _judge_destination(CLOUD, _objects(bucket), truth, digests, connection, found)
-        _judge_destination(DISK, _files(world.device), truth, digests, connection, found)
+        for name, held in ((CLOUD, _objects(bucket)), (DISK, _files(world.device))):
+            judge_destination(name, held, truth, digests, _receipts(connection, name), found)
         found.wrong += [
             f"upload of {each['Key']} was left open"
             for page in bucket.get_paginator("list_multipart_uploads").paginate(Bucket=BUCKET)
@@ -86,14 +86,18 @@ def _truth(world: World) -> dict[str, Truth]:
     return found
 
 
-def _judge_destination(
+def judge_destination(
     name: str,
     held: Iterator[tuple[str, bytes]],
     truth: Mapping[str, Truth],
     digests: Mapping[str, tuple[bytes, bytes]],
-    connection: psycopg.Connection[Any],
+    receipts: Mapping[str, int],
     found: Findings,
 ) -> None:
+    """What the destination holds, as keys and bytes, is added to `found` where it is not the truth.
+
+    `digests` are the ledger's RAW1 and STO1 of each instance, `receipts` its sizes by key.
+    """
     packs: dict[str, str] = {}
     indexes: list[str] = []
     sizes: dict[str, int] = {}
@@ -119,15 +123,8 @@ def _judge_destination(
             elif digests.get(sop_uid) != (expected.raw1, blake3(part10).digest()):
                 found.wrong.append(f"{name}: ledger's digests of {sop_uid} are not true")
     found.lost += [f"{name}: instance {sop_uid}" for sop_uid in truth.keys() - seen]
-    if len(indexes) != len(packs):
-        found.wrong.append(f"{name}: {len(indexes)} indexes beside {len(packs)} packs")
-    receipts = dict(
-        _rows(
-            connection,
-            "select r.key, r.size from receipt r join delivery using (delivery_id)"
-            f" join destination d using (destination_id) where d.name = '{name}'",
-        )
-    )
+    if len(indexes) != len(sizes):
+        found.wrong.append(f"{name}: {len(indexes)} indexes beside {len(sizes)} packs")
     found.wrong += [f"{name}: receipt and object differ for {key}" for key, _ in receipts.items() ^ sizes.items()]
 
 
@@ -160,6 +157,14 @@ def _judge_custody(world: World, truth: Mapping[str, Truth], found: Findings) ->
             events = [entry.event for entry in chain]
             if tuple(sorted(events)) != EVENTS:
                 found.wrong.append(f"custody of {study_uid} tells {events}")
+
+
+def _receipts(connection: psycopg.Connection[Any], name: str) -> dict[str, int]:
+    query = (
+        "select r.key, r.size from receipt r join delivery using (delivery_id)"
+        f" join destination d using (destination_id) where d.name = '{name}'"
+    )
+    return dict(_rows(connection, query))
 
 
 def _members(key: str, octets: bytes) -> Iterator[tuple[str, bytes]]:

@@ -88,6 +88,8 @@ class Plan:
     large: int
     seed: int
     processes: int = 1
+    store_latency: float = 0.0
+    """Seconds the archive takes over each instance: gives a fast machine moments in which to be killed."""
 
     @property
     def archives(self) -> tuple[str, str]:
@@ -216,6 +218,7 @@ def world(plan: Plan, folder: Path, outside: Outside | None = None) -> Iterator[
     with SimulatorProcess(plan.archives, destinations={"LIMOSA": ("127.0.0.1", receiver_port)}) as pacs:
         job_file = folder / "chaos.toml"
         job_file.write_text(_job_text(plan, folder, pacs.port, receiver_port, outside), encoding="utf-8")
+        pacs.control.set_faults(store_latency=plan.store_latency)
         made = World(plan, folder, archive_from(plan.archives), postgres, s3, job_file, outside)
         try:
             yield made

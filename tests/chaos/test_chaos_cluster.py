@@ -31,7 +31,8 @@ def cluster(tmp_path: Path, postgres: EmbeddedPostgres, own_s3: EmbeddedS3) -> I
     # Ray's sockets lie below it, and their paths may have 107 bytes.
     with tempfile.TemporaryDirectory(prefix="limosa-chaos-") as short, ray_head(Path(short)) as head:
         outside = Outside(ray=head.address, postgres=postgres, s3=own_s3, mark=head.mark, environment=head.environment)
-        with world(Plan(studies=104, large=16, seed=11, processes=2), tmp_path / "world", outside) as made:
+        plan = Plan(studies=160, large=16, seed=11, processes=2, store_latency=0.1)
+        with world(plan, tmp_path / "world", outside) as made:
             yield made
 
 
@@ -41,10 +42,10 @@ def test_movers_go_on_without_their_driver_and_the_next_run_attaches_and_ends(cl
 
     first.kill()
     at_death, workers = written(cluster), pids(cluster)
-    went_on = wait_for(lambda: written(cluster) >= at_death + 20, PROGRESS_SECONDS)
+    went_on = wait_for(lambda: written(cluster) >= at_death + 15, PROGRESS_SECONDS)
     killed = kill_worker(cluster, Victim.MOVER)
     at_kill = written(cluster)
-    came_back = wait_for(lambda: written(cluster) >= at_kill + 20, PROGRESS_SECONDS)
+    came_back = wait_for(lambda: written(cluster) >= at_kill + 15, PROGRESS_SECONDS)
     second = cluster.start_driver()
     seen: set[tuple[str, int]] = set()
     ended = wait_for(lambda: seen.update(pids(cluster).items()) or second.ended is not None, END_SECONDS)

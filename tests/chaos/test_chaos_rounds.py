@@ -54,6 +54,8 @@ def test_every_study_arrives_once_whatever_is_killed(
 def test_a_short_run_survives_the_death_of_everything_it_stands_on(tmp_path: Path) -> None:
     strikes = draw(random.Random(SHORT_SEED), MUST_DIE)
 
-    outcome = play(Plan(studies=64, large=6, seed=SHORT_SEED, processes=2), strikes, tmp_path / "round")
+    outcome = play(
+        Plan(studies=60, large=4, seed=SHORT_SEED, processes=2, store_latency=0.02), strikes, tmp_path / "round"
+    )
 
     assert outcome.good, (outcome.line(1), outcome.findings)
