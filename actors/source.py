@@ -29,6 +29,8 @@ class StudyWindow:
     patient_id: str | None = None
     """Matching value, wild cards allowed."""
     patient_name: str | None = None
+    study_uids: tuple[Uid, ...] = ()
+    """Just these studies (list of UID matching, PS3.4 C.2.2.2.2); empty: whichever."""
 
     def keys(self) -> dict[str, str]:
         """The window as C-FIND matching values by keyword; stable, so it identifies the window."""
@@ -48,6 +50,8 @@ class StudyWindow:
         ):
             if value is not None:
                 keys[keyword] = value
+        if self.study_uids:
+            keys["StudyInstanceUID"] = "\\".join(self.study_uids)
         return keys
 
 

@@ -4,7 +4,6 @@ Each probe gives rows; a probe that cannot go on says so in a row and never rais
 folders are probed side by side; the source one question after the other, as it will be asked.
 """
 
-import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +13,6 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from actors.options import SourceProfile
 from cluster.job import Job
 from cluster.registry import register_job
 from cluster.services import Services
@@ -55,19 +53,6 @@ class Row:
     next_step: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Findings:
-    """Everything a check brought."""
-
-    rows: tuple[Row, ...]
-    profile: SourceProfile | None
-    """What was learnt about the source; None when it could not be asked."""
-
-    @property
-    def passed(self) -> bool:
-        return all(row.mark is not Mark.FAIL for row in self.rows)
-
-
 def check_surroundings(job: Job, running: Services, now: Callable[[], datetime]) -> list[Row]:
     """Rows about ledger, destinations, folders and Ray."""
     probes: list[Callable[[], Sequence[Row]]] = [
@@ -93,12 +78,7 @@ def _ledger(job: Job, running: Services, now: Callable[[], datetime]) -> Iterato
 
 
 def _clock(ledger: Ledger, now: Callable[[], datetime]) -> Row:
-    # A heartbeat is the one thing a client can write that carries the ledger's own time.
-    name = f"check-{os.getpid()}"
-    ledger.control.enrol(name, kind="check", host=socket.gethostname(), pid=os.getpid())
-    beat = next(row.beat_at for row in ledger.control.workers() if row.name == name)
-    apart = abs((now() - beat).total_seconds())
-    ledger.control.dismiss(name)
+    apart = abs((now() - ledger.control.now()).total_seconds())
     mark = Mark.OK if apart <= CLOCK_TOLERANCE else Mark.WARN
     step = "" if mark is Mark.OK else "Let NTP set both clocks."
     return Row(what="clock", mark=mark, detail=f"{apart:.1f} s from the ledger's", next_step=step)

@@ -10,9 +10,12 @@ from actors.dimse.incoming import Incoming
 from actors.dimse.receiver import Receiver
 from actors.options import DimseSource as SourceOptions
 from actors.options import Receiver as ReceiverOptions
-from actors.options import SourceProfile
 from actors.source import FindAnswer, FindEnd, MoveEnd, MoveTarget, Source, SourceUnreachable, StudyFound, StudyWindow
 from cluster.check import Mark, Row
+from imaging.elements import scan
+from imaging.errors import MalformedDataset
+from imaging.octets import MemoryOctets
+from imaging.syntaxes import encoding_of
 from storage.budget import MemoryBudget
 from storage.spool import LandingPlace, Spool
 
@@ -22,6 +25,9 @@ LOOK_BACK = (1, 7, 31, 366, 3660)
 MEMORY = 64 << 20
 IN_MEMORY = 8 << 20
 """Bytes: the check shares the machine with whatever else runs there; larger instances go to its spool."""
+
+UTF_8 = "ISO_IR 192"
+_CHARSET = 0x00080005
 
 _KEYS = (
     ("instance counts", "instance_count"),
@@ -33,12 +39,12 @@ _KEYS = (
 
 
 class SourceCheck:
-    """One round of probes; `rows` yields them as they end, `profile` is what was learnt by then."""
+    """One round of probes; `rows` yields them as they end, `learnt` is what of a source's profile was seen by then."""
 
     def __init__(
         self, source: Source, options: SourceOptions, receivers: tuple[ReceiverOptions, ...], folder: Path, today: date
     ) -> None:
-        self.profile: SourceProfile | None = None
+        self.learnt: dict[str, bool | str] = {}
         self._source = source
         self._options = options
         self._receivers = receivers
@@ -78,7 +84,8 @@ class SourceCheck:
             )
             return
         counted = any(study.instance_count is not None for study in answer.studies)
-        self.profile = self._options.profile.model_copy(update={"study_counts": counted})
+        self.learnt["study_counts"] = counted
+        yield from self._charset(answer)
         came = [name for name, field in _KEYS if any(getattr(study, field) is not None for study in answer.studies)]
         counts = f"{len(answer.studies)} studies, {answer.undecodable} undecodable"
         yield Row(
@@ -87,6 +94,20 @@ class SourceCheck:
             detail=f"{counts}; returns {', '.join(came) or 'required keys only'}",
         )
         yield from self._retrieve(_smallest(answer.studies))
+
+    def _charset(self, answer: FindAnswer) -> Iterator[Row]:
+        undeclared = [text for raw in answer.raw if (text := undeclared_text(raw, answer.transfer_syntax))]
+        if not undeclared:
+            return
+        utf8 = all(map(_is_utf8, undeclared))
+        if utf8:
+            self.learnt["charset"] = UTF_8
+        yield Row(
+            what="source: character set",
+            mark=Mark.OK if utf8 else Mark.WARN,
+            detail=f"{len(undeclared)} answers declare none{' and are UTF-8' if utf8 else ', and are not UTF-8'}",
+            next_step="" if utf8 else "Name it in source.profile.charset, or names will be read wrongly.",
+        )
 
     def _recent(self) -> FindAnswer:
         answer = self._source.find_studies(StudyWindow(date_from=self._today, date_to=self._today))
@@ -101,7 +122,7 @@ class SourceCheck:
         listed = self._source.list_instances(study.study_uid)
         expected = {str(ref.sop_uid) for ref in listed.instances}
         image_level = listed.complete and bool(expected)
-        self._learn(image_level=image_level)
+        self.learnt["image_level"] = image_level
         yield Row(
             what="source: image-level C-FIND",
             mark=Mark.OK if image_level else Mark.WARN,
@@ -141,7 +162,7 @@ class SourceCheck:
     def _again(self, options: ReceiverOptions, study: StudyFound, held: dict[str, bytes], expected: set[str]) -> Row:
         _, second = self._fetch(options, study, expected)
         stable = second == held
-        self._learn(stable=stable)
+        self.learnt["stable"] = stable
         if stable:
             return Row(what="source: the same study twice", mark=Mark.OK, detail="equal UIDs and equal bytes")
         detail = "other bytes under equal UIDs" if second.keys() == held.keys() else "other UIDs than before"
@@ -164,9 +185,6 @@ class SourceCheck:
         finally:
             receiver.stop()
             spool.close()
-
-    def _learn(self, **found: bool) -> None:
-        self.profile = (self.profile or self._options.profile).model_copy(update=found)
 
 
 class _Shelf:
@@ -193,6 +211,26 @@ class _Shelf:
     def held(self) -> dict[str, bytes]:
         with self._changed:
             return dict(self._held)
+
+
+def undeclared_text(identifier: bytes, transfer_syntax: str) -> bytes:
+    """The text outside ASCII of an answer that declares no character set; empty when there is none."""
+    try:
+        elements = scan(MemoryOctets(identifier), 0, encoding_of(transfer_syntax)).elements
+    except MalformedDataset:
+        return b""
+    if any(element.tag == _CHARSET for element in elements):
+        return b""
+    values = (identifier[element.value : element.end] for element in elements)
+    return b"\n".join(value for value in values if not value.isascii())
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _smallest(studies: tuple[StudyFound, ...]) -> StudyFound:

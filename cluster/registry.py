@@ -19,14 +19,7 @@ def register_job(job: Job, ledger: Ledger) -> Registered:
     return ledger.jobs.register(
         job.job.name,
         source_identity=job.source_identity,
-        sources=[
-            SourceSpec(
-                name=job.source.name,
-                kind=job.source.kind,
-                pull_limit=job.source.associations,
-                profile=job.source.profile.model_dump(mode="json"),
-            )
-        ],
+        sources=[SourceSpec(name=job.source.name, kind=job.source.kind, pull_limit=job.source.associations)],
         destinations=[
             DestinationSpec(name=item.name, kind=item.kind, inline=item.name == inline, fingerprint=_place(item))
             for item in job.destinations

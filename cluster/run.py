@@ -21,6 +21,7 @@ from actors.dimse.scu import DimseSource
 from cluster.inventory.take import Pass, take_inventory
 from cluster.inventory.walk import Progress as InventoryProgress
 from cluster.job import Job
+from cluster.profile import informed
 from cluster.progress import Progress, look
 from cluster.registry import register_job
 from cluster.runtime import RayRuntime, Worker
@@ -154,6 +155,8 @@ class Run:
         with self._ledger.job_lock(self._job.job.name) as lock:
             registered = register_job(self._job, self._ledger)
             self._enumerate()
+            # The inventory may just have learnt something.
+            self._job = informed(self._job, self._ledger.jobs.profile(self._job.source.name))
             self._plan(registered)
             only = self._chosen(registered)
             kinds = _KINDS[self._request.phase]
@@ -175,7 +178,8 @@ class Run:
         """The archive is in the ledger, unless this run only validates."""
         if self._request.phase is Phase.VALIDATE:
             return
-        source = DimseSource(self._job.source)
+        known = informed(self._job, self._ledger.jobs.profile(self._job.source.name))
+        source = DimseSource(known.source)
         try:
             take_inventory(self._job, self._ledger, source, which=self._request.inventory, report=self._watch_inventory)
         finally:

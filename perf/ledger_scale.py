@@ -109,7 +109,7 @@ def measure_all(url: str) -> list[Row]:
         known = ledger.jobs.register(
             "scale",
             source_identity="none",
-            sources=[SourceSpec(name="pacs", kind="dimse", pull_limit=100_000, profile={})],
+            sources=[SourceSpec(name="pacs", kind="dimse", pull_limit=100_000)],
             destinations=[
                 DestinationSpec(name="cloud", kind="s3", inline=True, fingerprint=""),
                 DestinationSpec(name="second", kind="s3", inline=False, fingerprint=""),

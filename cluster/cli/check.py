@@ -7,13 +7,14 @@ from zoneinfo import ZoneInfo
 import typer
 
 from actors.dimse.scu import DimseSource
-from actors.options import SourceProfile
 from cluster.check import Mark, Row, check_surroundings
 from cluster.check_source import SourceCheck
 from cluster.cli.arguments import AsJson, JobFile, printer, texts
 from cluster.cli.exits import Exit
 from cluster.job import Job, load_job
 from cluster.logs import start_log
+from cluster.profile import Trait, informed, traits
+from cluster.registry import register_job
 from cluster.services import services
 from storage.ledger.ledger import Ledger
 
@@ -36,39 +37,34 @@ def check(job_file: JobFile, as_json: AsJson = False) -> int:
     job = load_job(job_file)
     start_log(job.state_dir, "check")
     out = printer(as_json)
-    profile: SourceProfile | None = None
+    known: tuple[Trait, ...] = ()
     with services(job) as running:
         rows = check_surroundings(job, running, lambda: datetime.now(UTC))
         if any(row.what == "ledger" and row.mark is Mark.OK for row in rows):
             # Instances would land in a running mover that shares the port: the job must be nobody's now.
             with Ledger(running.ledger.resolved(), pool_size=1) as ledger, ledger.job_lock(job.job.name):
-                found, profile = _ask_source(job)
+                found, known = _ask_source(job, ledger)
                 rows += found
     if as_json:
-        out.record({"rows": [asdict(row) for row in rows], "profile": profile and profile.model_dump(mode="json")})
+        profile = {trait.name: asdict(trait) for trait in known}
+        out.record({"rows": [asdict(row) for row in rows], "profile": profile})
     else:
         out.rows("check", ("what", "mark", "detail", "next_step"), [asdict(row) for row in rows])
-        if profile is not None:
-            out.say(f"\nPaste into the job file:\n\n{as_toml(profile)}")
+        out.rows("source profile", ("name", "value", "origin", "learnt"), [asdict(trait) for trait in known])
+        out.say("\nLearnt values are in effect; the job file's [source.profile] overrides them.")
     return Exit.FAULT if any(row.mark is Mark.FAIL for row in rows) else Exit.DONE
 
 
-def _ask_source(job: Job) -> tuple[list[Row], SourceProfile | None]:
-    source = DimseSource(job.source)
+def _ask_source(job: Job, ledger: Ledger) -> tuple[list[Row], tuple[Trait, ...]]:
+    """Every probe's row, and the profile as it is now that the ledger has what they showed."""
+    name = job.source.name
+    options = informed(job, ledger.jobs.profile(name)).source
+    source = DimseSource(options)
     today = datetime.now(ZoneInfo(job.job.time_zone)).date()
-    probes = SourceCheck(source, job.source, job.receivers, job.state_dir, today)
+    probes = SourceCheck(source, options, job.receivers, job.state_dir, today)
     try:
-        return list(probes.rows()), probes.profile
+        rows = list(probes.rows())
     finally:
         source.close()
-
-
-def as_toml(profile: SourceProfile) -> str:
-    """The [source.profile] table of the job file."""
-    lines = ["[source.profile]"]
-    for name, value in profile.model_dump(mode="json").items():
-        if isinstance(value, bool):
-            lines.append(f"{name} = {str(value).lower()}")
-        elif value is not None:
-            lines.append(f"{name} = {value}" if isinstance(value, int) else f'{name} = "{value}"')
-    return "\n".join(lines)
+    ledger.jobs.learn(register_job(job, ledger).sources[name], dict(probes.learnt))
+    return rows, traits(job.source.profile, ledger.jobs.profile(name))

@@ -15,9 +15,13 @@ from cluster.inventory.walk import Progress
 from cluster.job import load_job
 from cluster.logs import start_log
 from cluster.output import Form, Output
+from cluster.profile import informed
 from cluster.registry import register_job
 from cluster.services import open_ledger
 from storage.ledger.inventory import SeenCounts
+
+DOUBTS = frozenset({"INV_UNSPLITTABLE", "INV_UNDECODABLE", "STUDY_UID_MULTI_PATIENT"})
+"""Exceptions that an inventory opens."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -41,24 +45,26 @@ def inventory(
     job = load_job(job_file)
     start_log(job.state_dir, "inventory")
     out = printer(as_json)
-    source = DimseSource(job.source)
-    try:
-        with open_ledger(job) as ledger, ledger.job_lock(job.job.name), _moving_line(out) as line:
+    with open_ledger(job) as ledger, ledger.job_lock(job.job.name), _moving_line(out) as line:
+        source_id = register_job(job, ledger).sources[job.source.name]
+        source = DimseSource(informed(job, ledger.jobs.profile(job.source.name)).source)
 
-            def report(now: Progress) -> None:
-                if line is not None:
-                    line.update(f"{now.stage} {now.day or ''}: {now.asked} asked, {now.rows} answers, {now.new} new")
+        def report(now: Progress) -> None:
+            if line is not None:
+                line.update(f"{now.stage} {now.day or ''}: {now.asked} asked, {now.rows} answers, {now.new} new")
 
+        try:
             done = take_inventory(job, ledger, source, which=which, days=days, report=report)
-            source_id = register_job(job, ledger).sources[job.source.name]
-            seen = ledger.inventory.seen(source_id)
-    finally:
-        source.close()
-    out.record(summary(done, seen))
-    return Exit.EXCEPTIONS if done.unsplittable or done.undecodable or done.two_patients else Exit.DONE
+        finally:
+            source.close()
+        seen = ledger.inventory.seen(source_id)
+        cap = informed(job, ledger.jobs.profile(job.source.name)).find_cap
+        doubts = sum(count for (kind, _), count in ledger.exceptions.counts().items() if kind in DOUBTS)
+    out.record(summary(done, seen, cap, doubts))
+    return Exit.EXCEPTIONS if doubts else Exit.DONE
 
 
-def summary(done: Progress, seen: SeenCounts) -> dict[str, int | None]:
+def summary(done: Progress, seen: SeenCounts, cap: int | None, doubts: int) -> dict[str, int | None]:
     """What an inventory brought, and what the ledger now holds."""
     return {
         "studies": seen.seen,
@@ -73,6 +79,8 @@ def summary(done: Progress, seen: SeenCounts) -> dict[str, int | None]:
         "unsplittable": done.unsplittable,
         "two_patients": done.two_patients,
         "cap_shown": done.cap,
+        "cap_in_effect": cap,
+        "open_exceptions": doubts,
     }
 
 

@@ -1,18 +1,26 @@
-"""init, config show, version: what needs no service."""
+"""init, config show, version: what can be done before anything runs."""
 
 import importlib.metadata
 import os
 import platform
 import re
+from collections.abc import Iterator
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from pydantic import BaseModel
 
 from cluster.cli.arguments import AsJson, JobFile, printer, texts
 from cluster.cli.exits import Stop
-from cluster.job import load_job
+from cluster.job import EMBEDDED, Job, load_job
+from cluster.profile import Origin, informed, traits
+from cluster.services import open_ledger
+from infra.embedded.process import ServerError
+from storage.errors import StorageError
+from storage.ledger.records import Json
 
 _ADDRESSES = (
     ('url = "embedded"  ', 'url = "postgresql://limosa@db.example/limosa"  '),
@@ -77,19 +85,45 @@ def template(stem: str) -> str:
 def show(job_file: JobFile, as_json: AsJson = False) -> None:
     job = load_job(job_file)
     out = printer(as_json)
+    learnt, trouble = _learnt(job)
+    found = traits(job.source.profile, learnt)
     if as_json:
-        out.record({**job.shown(), "state_dir": job.state_dir})
+        profile = {trait.name: asdict(trait) for trait in found}
+        out.record({**informed(job, learnt).shown(), "state_dir": job.state_dir, "source_profile": profile})
         return
-    rows = [{"setting": name, "value": value} for name, value in _flat("", job.shown())]
-    out.rows(str(job_file), ("setting", "value"), [*rows, {"setting": "state folder", "value": job.state_dir}])
+    rows = [{"setting": name, "value": value, "from": origin} for name, value, origin in _flat("", job)]
+    for trait in found:
+        row = next(row for row in rows if row["setting"] == f"source.profile.{trait.name}")
+        row |= {"value": trait.value, "from": trait.origin}
+    rows.append({"setting": "state folder", "value": job.state_dir, "from": ""})
+    out.rows(str(job_file), ("setting", "value", "from"), rows)
+    if trouble:
+        out.say(f"What was learnt about the source is not shown: {trouble}")
 
 
-def _flat(path: str, value: object) -> list[tuple[str, object]]:
-    if isinstance(value, dict):
-        return [row for key, item in value.items() for row in _flat(f"{path}.{key}" if path else str(key), item)]
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        return [row for number, item in enumerate(value, start=1) for row in _flat(f"{path}[{number}]", item)]
-    return [(path, value)]
+def _learnt(job: Job) -> tuple[Json, str]:
+    """The profile in the ledger, or why there is none to be had; a ledger that does not exist yet is not made."""
+    if job.ledger.url == EMBEDDED and not (job.state_dir / "services" / "postgres").exists():
+        return {}, ""
+    try:
+        with open_ledger(job, pool_size=1) as ledger:
+            return ledger.jobs.profile(job.source.name), ""
+    except (StorageError, ServerError) as error:
+        return {}, str(error)
+
+
+def _flat(path: str, model: BaseModel) -> Iterator[tuple[str, Any, Origin]]:
+    """Every setting with its value and whether somebody gave it."""
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        here = f"{path}.{name}" if path else name
+        if isinstance(value, BaseModel):
+            yield from _flat(here, value)
+        elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+            for number, item in enumerate(value, start=1):
+                yield from _flat(f"{here}[{number}]", item)
+        else:
+            yield here, value, Origin.JOB if name in model.model_fields_set else Origin.DEFAULT
 
 
 def version(as_json: AsJson = False) -> None:

@@ -51,6 +51,8 @@ class Stage(StrEnum):
     PATIENT_IDS = "patient ids"
     PATIENT_NAMES = "patient names"
     PEAKS = "peaks"
+    RECOUNT = "recount"
+    """Only in a delta inventory: known studies by their UIDs."""
     DONE = "done"
 
 
@@ -140,7 +142,7 @@ class Plan:
                 self.stage = Stage.PEAKS
             case Stage.PEAKS:
                 self._next_peak()
-            case Stage.DONE:
+            case Stage.RECOUNT | Stage.DONE:
                 pass
         return None
 

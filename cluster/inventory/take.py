@@ -8,10 +8,12 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from actors.source import Source
-from cluster.inventory.delta import delta_plan
-from cluster.inventory.plan import Plan
+from cluster.inventory.delta import delta_plan, recount_plan
+from cluster.inventory.plan import Plan, Stage
+from cluster.inventory.recount import RecountPlan
 from cluster.inventory.walk import Progress, Reuse, Walk
 from cluster.job import Job
+from cluster.profile import informed
 from cluster.registry import register_job
 from storage.ledger.ledger import Ledger
 
@@ -24,7 +26,7 @@ class Pass(StrEnum):
     AGAIN = "again"
     """Everything, as a new generation: what it does not meet is gone from the archive."""
     DELTA = "delta"
-    """The last days."""
+    """What is dated in the last days, or was new or changed then."""
 
 
 def take_inventory(
@@ -36,7 +38,8 @@ def take_inventory(
     days: int | None = None,
     report: Callable[[Progress], None],
 ) -> Progress:
-    """The archive's studies are in the ledger. The caller holds the job.
+    """The archive's studies are in the ledger, and what the answers showed of the archive is learnt. The caller holds
+    the job.
 
     Raises
     ------
@@ -44,26 +47,39 @@ def take_inventory(
         The archive is away; what was answered is kept, and the next call goes on from there.
     """
     source_id = register_job(job, ledger).sources[job.source.name]
+    job = informed(job, ledger.jobs.profile(job.source.name))
     if which is Pass.AGAIN or ledger.inventory.generation() == 0:
         ledger.inventory.begin_generation()
+    elif which is Pass.CONTINUE and ledger.inventory.ended(source_id):
+        return Progress(stage=Stage.DONE.value, day=None)
     today = datetime.now(ZoneInfo(job.job.time_zone)).date()
-    if which is Pass.DELTA:
-        plan = delta_plan(job.inventory, cap=job.find_cap, today=today, days=days)
-    else:
-        plan = Plan(job.inventory, cap=job.find_cap, today=today)
     log = structlog.get_logger("limosa.inventory")
 
     def told(now: Progress) -> None:
         log.info("window_answered", stage=now.stage, asked=now.asked, rows=now.rows, new=now.new)
         report(now)
 
-    return Walk(
-        source=source,
-        ledger=ledger,
-        source_id=source_id,
-        plan=plan,
-        options=job.inventory,
-        charset=job.source.profile.charset,
-        report=told,
-        reuse=Reuse.NOTHING if which is Pass.DELTA else Reuse.THIS_GENERATION,
-    ).run()
+    def walk(plan: Plan | RecountPlan, reuse: Reuse) -> Progress:
+        return Walk(
+            source=source,
+            ledger=ledger,
+            source_id=source_id,
+            plan=plan,
+            options=job.inventory,
+            charset=job.source.profile.charset,
+            report=told,
+            reuse=reuse,
+        ).run()
+
+    if which is Pass.DELTA:
+        begun = ledger.control.now()
+        back = days or job.inventory.delta_days
+        by_date = walk(delta_plan(job.inventory, cap=job.find_cap, today=today, days=back), Reuse.NOTHING)
+        return by_date + walk(recount_plan(ledger, source_id, back, begun=begun), Reuse.NOTHING)
+    done = walk(Plan(job.inventory, cap=job.find_cap, today=today), Reuse.THIS_GENERATION)
+    # Only at the end: a cap known from the start makes other windows, and a walk resumes by asking the same ones.
+    if done.cap is not None:
+        ledger.jobs.learn(source_id, {"find_cap": done.cap})
+    if not done.unsplittable:
+        ledger.inventory.end_pass(source_id)
+    return done

@@ -16,6 +16,7 @@ from cluster.inventory.completeness import Signal
 from cluster.inventory.cuts import Settled, Verdict
 from cluster.inventory.options import InventoryOptions
 from cluster.inventory.plan import Plan
+from cluster.inventory.recount import RecountPlan
 from storage.ledger.ledger import Ledger
 from storage.ledger.records import Problem, Severity
 from storage.ledger.records import Verdict as Recorded
@@ -61,6 +62,22 @@ class Progress:
     cap: int | None = None
     """The cap that answers have shown."""
 
+    def __add__(self, later: "Progress") -> "Progress":
+        """Both walks together; where they are is where the later one is."""
+        return Progress(
+            stage=later.stage,
+            day=later.day or self.day,
+            asked=self.asked + later.asked,
+            reused=self.reused + later.reused,
+            rows=self.rows + later.rows,
+            new=self.new + later.new,
+            changed=self.changed + later.changed,
+            undecodable=self.undecodable + later.undecodable,
+            unsplittable=self.unsplittable + later.unsplittable,
+            two_patients=self.two_patients + later.two_patients,
+            cap=later.cap or self.cap,
+        )
+
 
 class Walk:
     """One inventory. Used by one thread."""
@@ -71,7 +88,7 @@ class Walk:
         source: Source,
         ledger: Ledger,
         source_id: int,
-        plan: Plan,
+        plan: Plan | RecountPlan,
         options: InventoryOptions,
         charset: str,
         report: Callable[[Progress], None],

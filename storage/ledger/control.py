@@ -39,6 +39,13 @@ class Control:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
+    def now(self) -> datetime:
+        """The ledger's clock, which every lease and every time in a row is of."""
+        with self._pool.transaction("read clock") as conn:
+            row = conn.execute("select limosa_now()").fetchone()
+        assert row is not None  # a select without a table
+        return row[0]
+
     def pause(self, reason: str) -> None:
         """No claim is handed out until `resume`; studies under way are finished."""
         with self._pool.transaction("pause") as conn:

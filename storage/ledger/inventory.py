@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import zstandard
 from psycopg.rows import class_row
@@ -95,6 +95,34 @@ class Inventory:
         with self._pool.transaction("read generation") as conn:
             row = conn.execute("select generation from job").fetchone()
         return 0 if row is None else row[0]
+
+    def end_pass(self, source_id: int) -> None:
+        """Everything of the current generation was asked and answered."""
+        with self._pool.transaction("end inventory") as conn:
+            conn.execute(
+                "update source set enumerated = (select generation from job) where source_id = %s", (source_id,)
+            )
+
+    def ended(self, source_id: int) -> bool:
+        """Whether nothing of the current generation is left to ask."""
+        with self._pool.transaction("read enumerated") as conn:
+            row = conn.execute(
+                "select enumerated > 0 and enumerated = (select generation from job) from source where source_id = %s",
+                (source_id,),
+            ).fetchone()
+        return row is not None and row[0]
+
+    def recent(
+        self, source_id: int, within: timedelta, *, met_before: datetime, after_key: int = 0, limit: int = 1_000
+    ) -> tuple[tuple[int, Uid], ...]:
+        """Studies that were new or got a new revision `within` the time up to now, and were last met before
+        `met_before`; a page in order of their keys."""
+        with self._pool.transaction("list recent") as conn:
+            rows = conn.execute(
+                _RECENT,
+                {"source": source_id, "within": within, "met": met_before, "after": after_key, "limit": limit},
+            )
+            return tuple(rows.fetchall())
 
     def record_answer(
         self, source_id: int, answer: FoundAnswer, verdict: Verdict, parent_id: int | None = None
@@ -305,6 +333,14 @@ select distinct on (study_uid) %(source)s, j.generation, f.study_uid, f.patient_
 from found_study f, job j
 where not exists (select from study s where s.study_uid = f.study_uid)
 order by study_uid, ordinal desc"""
+
+_RECENT = """
+select s.study_key, s.study_uid from study s
+where s.source_id = %(source)s and s.study_key > %(after)s and s.last_seen < %(met)s and s.state <> 'excluded'
+  and (s.first_seen >= limosa_now() - %(within)s::interval
+    or exists (select from study_revision r where r.study_key = s.study_key and r.revision = s.revision
+               and r.planned_at >= limosa_now() - %(within)s::interval))
+order by s.study_key limit %(limit)s"""
 
 _IDENTITIES = """
 select s.study_key, jsonb_agg(p.identity) as identities

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -32,7 +33,13 @@ class SourceSpec:
     kind: str
     pull_limit: int
     """Most studies pulled at once, all workers together."""
-    profile: Json
+
+
+class DeviceRoom(StrEnum):
+    """Whether a device that is being loaded takes more."""
+
+    LOADING = "loading"
+    FULL = "full"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +114,7 @@ class Jobs:
         sources: Sequence[SourceSpec],
         destinations: Sequence[DestinationSpec],
     ) -> Registered:
-        """The ledger belongs to job `name` and knows its endpoints. Idempotent; limits and profiles are renewed.
+        """The ledger belongs to job `name` and knows its endpoints. Idempotent; limits are renewed.
 
         Raises
         ------
@@ -138,6 +145,55 @@ class Jobs:
                 (state, reason, destination_id),
             )
 
+    def reopen(self, destination_id: int) -> bool:
+        """A FULL destination is OPEN again, because there is room now; True when it was full."""
+        with self._pool.transaction("reopen destination") as conn:
+            return (
+                conn.execute(
+                    "update destination set state = 'open', reason = null where destination_id = %s and state = 'full'",
+                    (destination_id,),
+                ).rowcount
+                == 1
+            )
+
+    def attach_device(self, destination_id: int, *, device_id: str, path_label: str, state: DeviceRoom) -> None:
+        """The device belongs to the destination; one that was sealed or shipped stays so. Idempotent.
+
+        Raises
+        ------
+        JobMismatch
+            The device belongs to another destination.
+        """
+        with self._pool.transaction("attach device") as conn:
+            row = conn.execute(
+                "insert into device (device_id, destination_id, path_label, state) values (%s, %s, %s, %s)"
+                " on conflict (device_id) do update set path_label = excluded.path_label,"
+                " changed_at = case when device.state in ('loading', 'full') and device.state <> excluded.state"
+                "                   then limosa_now() else device.changed_at end,"
+                " state = case when device.state in ('loading', 'full') then excluded.state else device.state end"
+                " where device.destination_id = excluded.destination_id returning device_id",
+                (device_id, destination_id, path_label, state),
+            ).fetchone()
+        if row is None:
+            raise JobMismatch("belongs to another destination", operation="attach", place=f"device {path_label}")
+
+    def devices(self, destination_id: int) -> dict[str, str]:
+        """The state of each device of the destination, by its id."""
+        with self._pool.transaction("list devices") as conn:
+            rows = conn.execute("select device_id, state from device where destination_id = %s", (destination_id,))
+            return dict(rows.fetchall())
+
+    def learn(self, source_id: int, found: Json) -> None:
+        """What was found out about the source joins its profile; other parts of the profile stay."""
+        with self._pool.transaction("learn profile") as conn:
+            conn.execute("update source set profile = profile || %s where source_id = %s", (Jsonb(found), source_id))
+
+    def profile(self, source_name: str) -> Json:
+        """Everything found out about the source; empty for one that is not known yet."""
+        with self._pool.transaction("read profile") as conn:
+            row = conn.execute("select profile from source where name = %s", (source_name,)).fetchone()
+        return {} if row is None else row[0]
+
     def set_device(self, destination_id: int, *, device_id: str, path_label: str, state: str) -> None:
         """The device belongs to the destination and is in `state`. Idempotent."""
         with self._pool.transaction("set device") as conn:
@@ -151,13 +207,12 @@ class Jobs:
 
 def _put_source(conn: Connection, spec: SourceSpec) -> int:
     row = conn.execute(
-        "insert into source (name, kind, pull_limit, allowed, profile)"
-        " values (%(name)s, %(kind)s, %(limit)s, %(limit)s, %(profile)s)"
+        "insert into source (name, kind, pull_limit, allowed) values (%(name)s, %(kind)s, %(limit)s, %(limit)s)"
         " on conflict (name) do update set kind = excluded.kind, pull_limit = excluded.pull_limit,"
         " allowed = case when source.pull_limit = excluded.pull_limit then source.allowed"
-        "                else excluded.pull_limit end,"
-        " profile = excluded.profile returning source_id",
-        {"name": spec.name, "kind": spec.kind, "limit": spec.pull_limit, "profile": Jsonb(spec.profile)},
+        "                else excluded.pull_limit end"
+        " returning source_id",
+        {"name": spec.name, "kind": spec.kind, "limit": spec.pull_limit},
     ).fetchone()
     assert row is not None  # an upsert without a condition returns its row
     return row[0]

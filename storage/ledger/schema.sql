@@ -41,8 +41,10 @@ create table source (
   busy_at timestamptz,
   busy_count integer not null default 0,
   busy_reason text,
+  enumerated integer not null default 0,
   constraint limit_is_positive check (pull_limit >= 1),
-  constraint allowed_stays_in_bounds check (allowed >= 1 and allowed <= pull_limit)
+  constraint allowed_stays_in_bounds check (allowed >= 1 and allowed <= pull_limit),
+  constraint enumerated_is_a_generation check (enumerated >= 0)
 );
 
 create type destination_state as enum ('open', 'full', 'stopped');

@@ -16,7 +16,7 @@ CAP = 20
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, new_world: Any) -> Iterator[Any]:
-    with new_world(tmp_path_factory.mktemp("cli"), synthetic_archive(studies=STUDIES)) as made:
+    with new_world(tmp_path_factory.mktemp("cli"), synthetic_archive(studies=STUDIES)) as made, made.kept():
         yield made
 
 
@@ -33,7 +33,7 @@ def test_help_starts_with_two_examples_and_lists_the_exit_codes(world: Any) -> N
     shown = world.run("status", "--help")
 
     assert shown.count("$ limosa status") == 2
-    assert shown.index("$ limosa status") < shown.index("How far the job is")
+    assert shown.index("$ limosa status") < shown.index("Show how far the job is")
     assert "4 another run holds the" in shown
 
 
@@ -57,9 +57,11 @@ def test_check_finds_nothing_wrong_with_an_honest_world(world: Any) -> None:
     found = json.loads(world.run("check", str(world.file), "--json"))
 
     assert {row["mark"] for row in found["rows"]} == {"ok"}
-    assert found["profile"] == {"find_cap": None, "charset": "ISO_IR 100"} | dict.fromkeys(
-        ("image_level", "study_counts", "stable"), True
-    )
+    assert {name: trait["value"] for name, trait in found["profile"].items() if trait["learnt"] is not None} == {
+        "image_level": True,
+        "study_counts": True,
+        "stable": True,
+    }
 
 
 def test_check_names_the_title_that_the_archive_does_not_know(world: Any) -> None:
@@ -84,7 +86,20 @@ def test_an_archive_that_silently_cuts_its_answers_is_enumerated_whole_and_not_a
 
     assert {row["study_uid"] for row in listed} == truth
     assert first["studies"] == STUDIES and first["unsplittable"] == 0
-    assert again["questions"] == 0 and again["answers_reused"] == first["questions"]
+    assert first["cap_shown"] == CAP
+    assert (again["questions"], again["answers_reused"], again["cap_in_effect"]) == (0, 0, CAP)
+
+
+def test_what_was_learnt_is_in_effect_until_the_job_file_says_otherwise(world: Any) -> None:
+    learnt = json.loads(world.run("config", "show", str(world.file), "--json"))["source_profile"]
+    given = json.loads(world.run("config", "show", str(world.file), "--json", LIMOSA_SOURCE__PROFILE__FIND_CAP="500"))[
+        "source_profile"
+    ]
+
+    assert learnt["find_cap"] == {"name": "find_cap", "value": CAP, "origin": "learnt from the source", "learnt": CAP}
+    assert (given["find_cap"]["value"], given["find_cap"]["learnt"]) == (500, CAP)
+    assert given["find_cap"]["origin"] == "job file or environment"
+    assert learnt["charset"]["origin"] == "default"
 
 
 def test_an_inventory_leaves_no_patient_in_its_log(world: Any) -> None:
@@ -113,7 +128,8 @@ def test_an_exception_that_is_not_there_is_not_resolved(world: Any) -> None:
     assert "4711" in told
 
 
-def test_no_service_is_left_running_when_the_last_command_ends(world: Any) -> None:
-    world.run("status", str(world.file))
+def test_no_service_is_left_running_when_the_last_command_ends(tmp_path: Path, new_world: Any) -> None:
+    with new_world(tmp_path, synthetic_archive(studies=1)) as world:
+        world.run("status", str(world.file))
 
-    assert EmbeddedPostgres(world.state / "services" / "postgres").pid is None
+        assert EmbeddedPostgres(world.state / "services" / "postgres").pid is None

@@ -23,7 +23,7 @@ LEASE = timedelta(seconds=60)
 IDENTITY = "dimse://PACS@127.0.0.1:104"
 NOTE = CustodyNote(event="written", payload={"by": "test"})
 RECEIPT = Receipt(key="packs/1", container=Container.TAR, size=4096, crc64=2**64 - 1, etag="e", version_id="v")
-SOURCES = (SourceSpec(name="pacs", kind="dimse", pull_limit=4, profile={}),)
+SOURCES = (SourceSpec(name="pacs", kind="dimse", pull_limit=4),)
 DESTINATIONS = (
     DestinationSpec(name="cloud", kind="s3", inline=True, fingerprint="a"),
     DestinationSpec(name="second", kind="s3", inline=False, fingerprint="b"),

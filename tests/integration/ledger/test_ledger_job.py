@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from storage.errors import StorageError
-from storage.ledger.job import DestinationSpec, JobHeld, JobMismatch, SourceSpec
+from storage.ledger.job import DestinationSpec, DeviceRoom, JobHeld, JobMismatch, SourceSpec
+from storage.ledger.records import DestinationState
 
 IDENTITY = "dimse://PACS@127.0.0.1:104"
-SOURCE = SourceSpec(name="pacs", kind="dimse", pull_limit=4, profile={})
+SOURCE = SourceSpec(name="pacs", kind="dimse", pull_limit=4)
 CLOUD = DestinationSpec(name="cloud", kind="s3", inline=True, fingerprint="a")
 SECOND = DestinationSpec(name="second", kind="s3", inline=False, fingerprint="b")
 
@@ -74,3 +75,33 @@ def test_a_lock_whose_session_died_says_so(world) -> None:
     with pytest.raises(StorageError), world.ledger.job_lock("job") as lock:
         world.sql("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and objid = 267")
         lock.check()
+
+
+def test_what_is_learnt_about_a_source_outlives_registering(world) -> None:
+    world.ledger.jobs.learn(world.source, {"find_cap": 100, "stable": True})
+
+    world.ledger.jobs.register("job", source_identity=IDENTITY, sources=[SOURCE], destinations=[CLOUD, SECOND])
+    world.ledger.jobs.learn(world.source, {"find_cap": 200})
+
+    assert world.ledger.jobs.profile("pacs") == {"find_cap": 200, "stable": True}
+    assert world.ledger.jobs.profile("unheard-of") == {}
+
+
+def test_only_a_full_destination_is_reopened(world) -> None:
+    world.ledger.jobs.set_destination(world.cloud, DestinationState.FULL, "every device is full")
+    world.ledger.jobs.set_destination(world.second, DestinationState.STOPPED, "by an operator")
+
+    assert world.ledger.jobs.reopen(world.cloud)
+    assert not world.ledger.jobs.reopen(world.second)
+
+
+def test_a_device_that_was_sealed_is_not_loaded_again_and_never_changes_hands(world) -> None:
+    known = {"device_id": "a" * 32, "path_label": "disk-1"}
+    world.ledger.jobs.attach_device(world.second, **known, state=DeviceRoom.LOADING)
+    world.ledger.jobs.set_device(world.second, **known, state="sealed")
+
+    world.ledger.jobs.attach_device(world.second, **known, state=DeviceRoom.LOADING)
+
+    assert world.ledger.jobs.devices(world.second) == {"a" * 32: "sealed"}
+    with pytest.raises(JobMismatch, match="disk-1"):
+        world.ledger.jobs.attach_device(world.cloud, **known, state=DeviceRoom.LOADING)

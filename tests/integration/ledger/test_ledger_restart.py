@@ -21,7 +21,7 @@ def test_the_ledger_goes_on_where_it_was_after_postgres_was_killed(
         known = ledger.jobs.register(
             "job",
             source_identity="s",
-            sources=[SourceSpec(name="pacs", kind="dimse", pull_limit=4, profile={})],
+            sources=[SourceSpec(name="pacs", kind="dimse", pull_limit=4)],
             destinations=[DestinationSpec(name="cloud", kind="s3", inline=True, fingerprint="a")],
         )
         ledger.inventory.record_studies(known.sources["pacs"], [found("1.2")])
