@@ -5,7 +5,7 @@ This is the receiver's handler; it runs in the association's thread and answers 
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import assert_never
 
@@ -15,9 +15,11 @@ from actors.dimse.incoming import Incoming
 from actors.faults import fault_site
 from actors.intake import Arrival, Intake
 from actors.problems import problem
+from actors.renaming import renamed
 from actors.routing import Peers, Router
-from imaging.errors import Refused
+from imaging.errors import Mismatch, Refused
 from imaging.facts import InstanceFacts
+from imaging.flags import Flag
 from imaging.instance import describe
 from imaging.octets import Octets
 from imaging.uid import InvalidUid, Uid, parse_uid
@@ -81,7 +83,7 @@ class Arrivals:
 
     def _guarded(self, incoming: Incoming, handle: Callable[[Incoming, InstanceFacts], int]) -> int:
         try:
-            return handle(incoming, self._describe(incoming))
+            return handle(incoming, described(incoming))
         except Refused as error:
             return self._reject(incoming, type(error).__name__, str(error))
         except StorageError as error:
@@ -109,16 +111,6 @@ class Arrivals:
         )
         return ParkedInstance(facts, self._quarantine, stored)
 
-    def _describe(self, incoming: Incoming) -> InstanceFacts:
-        return describe(
-            incoming.part10,
-            dataset_offset=incoming.dataset_offset,
-            transfer_syntax=incoming.transfer_syntax,
-            raw1=incoming.raw1,
-            sop_class=incoming.sop_class,
-            sop_uid=incoming.sop_uid,
-        )
-
     def _route(self, incoming: Incoming, facts: InstanceFacts) -> int:
         if self._router.find(facts.study_uid) is None:
             status = self._peers.offer(facts.study_uid, incoming)
@@ -128,6 +120,12 @@ class Arrivals:
 
     def _keep(self, incoming: Incoming, facts: InstanceFacts) -> int:
         intake = self._router.find(facts.study_uid)
+        if (defect := misnamed(incoming, facts)) is not None:
+            if intake is None or not intake.waits_for(facts.sop_uid):
+                raise defect
+            incoming = renamed(incoming, facts)
+            named = described(incoming)
+            facts = replace(named, flags=tuple(sorted({*named.flags, Flag.COMMAND_NAMES.value})))
         status = None if intake is None else self._deliver(intake, incoming, facts)
         return self._unasked(incoming, facts) if status is None else status
 
@@ -195,6 +193,23 @@ class Arrivals:
                 received=datetime.now(UTC),
             ),
         )
+
+
+def described(incoming: Incoming) -> InstanceFacts:
+    """The facts of an instance by its dataset alone. Raises `Refused`."""
+    return describe(
+        incoming.part10,
+        dataset_offset=incoming.dataset_offset,
+        transfer_syntax=incoming.transfer_syntax,
+        raw1=incoming.raw1,
+    )
+
+
+def misnamed(incoming: Incoming, facts: InstanceFacts) -> Mismatch | None:
+    """What the command says otherwise than the dataset."""
+    if incoming.sop_class.rstrip("\0 ") != facts.sop_class:
+        return Mismatch("SOPClassUID")
+    return Mismatch("SOPInstanceUID") if incoming.sop_uid.rstrip("\0 ") != facts.sop_uid else None
 
 
 def _checked(value: str) -> Uid | None:

@@ -187,6 +187,11 @@ class Intake:
         with self._changed:
             self._expected = {ref.sop_uid for ref in refs}
 
+    def waits_for(self, sop_uid: str) -> bool:
+        """The study has this instance, as far as is known; it may be held already."""
+        with self._changed:
+            return self._open_ended or sop_uid in self._expected
+
     @property
     def held(self) -> dict[str, InstanceFacts]:
         with self._changed:

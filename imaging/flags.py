@@ -22,6 +22,8 @@ class Flag(StrEnum):
     """Text outside ASCII although no character set is declared."""
     CHARSET_UNDECODABLE = "CHARSET_UNDECODABLE"
     """Text that is not in the character set declared for it."""
+    COMMAND_NAMES = "COMMAND_NAMES"
+    """The C-STORE command named another class or instance than the dataset, which is believed."""
     PIXEL_LENGTH = "PIXEL_LENGTH"
     """The pixel value is shorter than rows, columns and frames need, or they are not stated."""
     PIXEL_EXCESS = "PIXEL_EXCESS"

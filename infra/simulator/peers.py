@@ -14,6 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from pydicom.filereader import read_file_meta_info
+from pynetdicom.ae import ApplicationEntity as AE
+
 from infra.simulator.process import Child, NotReady, free_port, listens
 
 DCMTK_ENVIRONMENT = {"TCP_NODELAY": "1"}
@@ -181,15 +184,21 @@ class QrscpPeer(_Peer):
         return self
 
     def load(self, files: Sequence[Path]) -> tuple[Path, ...]:
-        """The files it stored by C-STORE; it must be running."""
+        """The files it stored by C-STORE, over one association; it must be running."""
+        metas = {file: read_file_meta_info(file) for file in files}
+        scu = AE()
+        pairs = {(str(m.MediaStorageSOPClassUID), str(m.TransferSyntaxUID)) for m in metas.values()}
+        for sop_class, syntax in sorted(pairs):
+            scu.add_requested_context(sop_class, syntax)
+        association = scu.associate("127.0.0.1", self.port, ae_title=self.ae)
+        if not association.is_established:
+            raise NotReady("qrscp accepts no association")
         taken: list[Path] = []
         for file in files:
-            command = [sys.executable, "-m", "pynetdicom", "storescu", "-aec", self.ae, "-cx", "127.0.0.1"]
-            done = subprocess.run(
-                [*command, str(self.port), str(file)], capture_output=True, timeout=LOAD_TIMEOUT, check=False
-            )
-            if done.returncode == 0 and b"Failed" not in done.stderr:
+            status = association.send_c_store(file)
+            if status and status.Status == 0:
                 taken.append(file)
+        association.release()
         return tuple(taken)
 
 

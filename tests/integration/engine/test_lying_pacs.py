@@ -4,16 +4,12 @@ import random
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date
 
 import pytest
 
 from actors.dimse.scu import DimseSource
 from actors.options import SourceProfile
 from actors.source import StudyFound
-from cluster.inventory.options import InventoryOptions
-from cluster.inventory.plan import Plan
-from cluster.inventory.walk import Walk
 from imaging.uid import Uid
 from infra.simulator import (
     Archive,
@@ -141,9 +137,7 @@ def test_success_without_an_image_is_an_exception_that_names_it_and_a_retry_comp
 
         pacs.faults = Faults()
         job.ledger.exceptions.resolve(problem.exception_id, Resolution.RETRY, by="test")
-        job.start()
-        job.finish()
-        job.stop()
+        job.move()
 
     assert (problem.kind, problem.study_uid, problem.blocking) == ("INCOMPLETE_STUDY", study[0].study_uid, True)
     assert problem.evidence["expected"] == len(study)
@@ -168,9 +162,7 @@ def test_an_incomplete_study_keeps_its_upload_and_the_retry_asks_only_for_the_re
 
         pacs.faults = Faults()
         job.ledger.exceptions.resolve(problem.exception_id, Resolution.RETRY, by="test")
-        job.start()
-        job.finish()
-        job.stop()
+        job.move()
 
     assert (problem.kind, len(kept), orphans) == ("INCOMPLETE_STUDY", 1, set())
     assert pacs.stats.stores - sent_before < len(study)
@@ -188,9 +180,7 @@ def test_a_study_that_loses_an_image_at_the_source_between_two_attempts_is_deliv
         archive.remove([study[0].sop_uid])
         pacs.faults = Faults()
         job.ledger.exceptions.resolve(problem.exception_id, Resolution.RETRY, by="test")
-        job.start()
-        job.finish()
-        job.stop()
+        job.move()
 
     job.assert_delivered(archive.manifest())
     assert job.unfinished_uploads() == set()
@@ -281,9 +271,7 @@ def test_instances_of_unknown_studies_are_quarantined_and_the_job_goes_on(lying)
         job.plan()
         archive.add(*stranger)
         pacs.faults = Faults(unasked=len(archive.manifest()))
-        job.start()
-        job.finish()
-        job.stop()
+        job.move()
 
     truth = archive.manifest()
     job.assert_delivered(truth, [held[0].study_uid for held in known])
@@ -415,10 +403,7 @@ def test_a_study_without_images_is_confirmed_empty(lying, profile):
     with lying(archive, Faults(), profile=profile) as (_, job):
         job.take_inventory()
         job.ledger.inventory.record_studies(job.job.source_id, [StudyFound(study_uid=Uid("1.2.3"), instance_count=0)])
-        job.plan()
-        job.start()
-        job.finish()
-        job.stop()
+        job.move()
 
     assert job.statuses()["1.2.3"] is StudyStatus.EMPTY
     job.assert_delivered(archive.manifest())
@@ -429,10 +414,7 @@ def test_a_study_the_source_counts_images_in_and_lists_none_of_is_not_empty(lyin
     archive = small(1)
     with lying(archive, Faults()) as (_, job):
         job.ledger.inventory.record_studies(job.job.source_id, [StudyFound(study_uid=Uid("1.2.3"), instance_count=4)])
-        job.plan()
-        job.start()
-        job.finish()
-        job.stop()
+        job.move()
 
     [problem] = job.problems()
     assert (problem.kind, problem.evidence["claimed"]) == ("NO_INSTANCES_LISTED", 4)
@@ -537,22 +519,8 @@ def test_an_archive_that_gives_up_at_the_first_unsendable_image_sends_all_the_ot
 def test_an_archive_that_cuts_its_answers_silently_loses_no_study_dated_or_not(lying):
     archive = synthetic_archive(studies=45, seed=3, instances=1, side=8)
     with lying(archive, Faults(find_cap=20), associations=4) as (_, job):
-        source = DimseSource(job.job.source)
-        job.ledger.inventory.begin_generation()
-        progress = Walk(
-            source=source,
-            ledger=job.ledger,
-            source_id=job.job.source_id,
-            plan=Plan(InventoryOptions(), cap=None, today=date(2026, 11, 24)),
-            options=InventoryOptions(),
-            charset=job.job.source.profile.charset,
-            report=lambda progress: None,
-        ).run()
-        source.close()
-        job.plan()
-        job.start()
-        job.finish()
-        job.stop()
+        progress = job.walk_inventory()
+        job.move()
 
     truth = archive.manifest()
     assert any(not instance.attributes.get(0x00080020) for instance in truth)
