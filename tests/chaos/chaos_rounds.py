@@ -94,6 +94,6 @@ def run_to_the_end(here: World, striker: Striker, deadline: float) -> tuple[list
 
 
 def survivors(driver: Driver) -> list[str]:
-    """What local Ray left running although its driver is gone."""
-    wait_for(lambda: not driver.offspring(), GONE_SECONDS)
-    return [one.name() for one in driver.offspring()]
+    """Workers that local Ray left running although its driver is gone."""
+    wait_for(lambda: not driver.workers(), GONE_SECONDS)
+    return [one.name() for one in driver.workers()]

@@ -27,6 +27,7 @@ BUCKET = "chaos"
 CLOUD, DISK = "cloud", "disk"
 MARK = "LIMOSA_CHAOS_DRIVER"
 """Everything that a driver starts inherits this variable, so its workers are known from a stranger's."""
+WORKING = ("ray::mover", "ray::feeder", "ray::validator", "ray::WorkerShell", "raylet", "gcs_server")
 POLL = 0.05
 GONE_SECONDS = 15.0
 """How long local Ray may take to end after its driver was killed."""
@@ -152,6 +153,13 @@ class Driver:
         """Everything alive that it started, directly or not, apart from embedded servers."""
         return [one for one in psutil.process_iter() if marked(one, self.mark)]
 
+    def workers(self) -> list[psutil.Process]:
+        """Of these, what could still touch a study or start what does.
+
+        Ray's own agents are none: on a busy machine they need half a minute to notice that their node is gone.
+        """
+        return [one for one in self.offspring() if told(one).startswith(WORKING)]
+
     def end(self) -> None:
         """Nothing of it is left, whatever state it was in."""
         if self.ended is None:
@@ -268,6 +276,13 @@ def marked(one: psutil.Process, mark: str) -> bool:
         return one.status() != psutil.STATUS_ZOMBIE and one.environ().get(MARK) == mark
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False
+
+
+def told(one: psutil.Process) -> str:
+    """The name of its program, or what it calls itself; empty when it is gone."""
+    with suppress(psutil.NoSuchProcess, IndexError):
+        return Path(one.cmdline()[0]).name
+    return ""
 
 
 def wait_for(condition: Callable[[], object], seconds: float) -> bool:
