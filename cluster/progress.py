@@ -4,8 +4,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from cluster.schedule import Schedule
 from storage.ledger.ledger import Ledger
 from storage.ledger.lifecycle import DeliveryState, StudyState
+from storage.ledger.records import DestinationState
 
 RATE_WINDOW = timedelta(seconds=30)
 """What a rate is averaged over: long enough to be readable, short enough to show a source that slows down."""
@@ -48,6 +50,10 @@ class Progress:
     workers: int
     halted: tuple[str, ...]
     """Why movers cannot work until a person acts."""
+    outside_hours: bool = False
+    """The source may not be asked to send now; what is written goes on being fed and validated."""
+    closed: tuple[str, ...] = ()
+    """Destinations that take no more, each with its reason."""
 
     @property
     def total(self) -> int:
@@ -63,7 +69,7 @@ class Progress:
         return sum(each.pending + each.written + each.validated + each.exceptions for each in self.destinations)
 
 
-def look(ledger: Ledger, source_id: int, at: datetime, phase: str) -> Progress:
+def look(ledger: Ledger, source_id: int, at: datetime, phase: str, opening: Schedule) -> Progress:
     """The job as the ledger has it now."""
     counts: dict[str, dict[DeliveryState, int]] = {}
     claims = 0
@@ -108,6 +114,12 @@ def look(ledger: Ledger, source_id: int, at: datetime, phase: str) -> Progress:
         paused=ledger.control.paused(),
         workers=len(alive),
         halted=tuple(sorted({str(row.stats["halted"]) for row in movers if row.stats.get("halted")})),
+        outside_hours=not opening.open_at(at),
+        closed=tuple(
+            f"{row.name} is {row.state.value}: {row.reason}"
+            for row in ledger.status.destinations()
+            if row.state is not DestinationState.OPEN
+        ),
     )
 
 

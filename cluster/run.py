@@ -18,6 +18,7 @@ from enum import StrEnum
 import structlog
 
 from actors.dimse.scu import DimseSource
+from cluster.destinations import attach_devices
 from cluster.inventory.take import Pass, take_inventory
 from cluster.inventory.walk import Progress as InventoryProgress
 from cluster.job import Job
@@ -45,7 +46,7 @@ a minute or two."""
 DRAIN_GRACE = 20.0
 """Seconds that workers have to finish what they are writing once nothing new is to be claimed."""
 
-HALT_PATIENCE = timedelta(seconds=20)
+HALT_PATIENCE = timedelta(seconds=8)
 """How long all movers may say that nothing works until a person acts, before the driver says so and ends."""
 
 PLAN_RULES: dict[str, str] = {"coercion": "none"}
@@ -160,6 +161,8 @@ class Run:
             self._plan(registered)
             only = self._chosen(registered)
             kinds = _KINDS[self._request.phase]
+            if LeaseKind.FEED in kinds:
+                attach_devices(self._ledger, self._services, registered)
             if not any(self._left(kind, only) for kind in kinds):
                 self._sweep()
                 return registered
@@ -253,7 +256,7 @@ class Run:
             lock.check()
             self._services.revive()
             self._ledger.claims.recover()
-            progress = look(self._ledger, source_id, datetime.now(UTC), self._request.phase.value)
+            progress = look(self._ledger, source_id, datetime.now(UTC), self._request.phase.value, self._job.opening)
             self._watch(progress)
             if not any(self._left(kind, only) for kind in kinds):
                 return
@@ -266,7 +269,11 @@ class Run:
             return
         self._halted_since = self._halted_since or time.monotonic()
         if time.monotonic() - self._halted_since > HALT_PATIENCE.total_seconds():
-            raise Halted("; ".join(progress.halted))
+            titles = ", ".join(
+                f"{receiver.ae_title} with this machine's address and port {receiver.port}"
+                for receiver in self._job.receivers
+            )
+            raise Halted(f"{'; '.join(progress.halted)}. Have the archive's administrator register {titles}")
 
     def _sweep(self) -> None:
         """Uploads that the ledger does not know are gone from the destinations."""

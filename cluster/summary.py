@@ -1,14 +1,21 @@
 """What a run came to, from the rows: the numbers a person signs and a script branches on."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 from cluster.cli.exits import Exit
+from storage.durable import sync_folder
+from storage.errors import StorageError
 from storage.ledger.ledger import Ledger
 from storage.ledger.lifecycle import DeliveryState, StudyState
-from storage.ledger.records import OpenProblem
+from storage.ledger.records import DestinationState, OpenProblem
+from storage.sinks.open import open_sink
+from storage.sinks.options import SinkOptions
 from storage.sinks.protocol import Sink
 
 T = TypeVar("T")
@@ -43,6 +50,16 @@ class DestinationSummary:
     """Of those, packs of a study and revision whose receipt names another."""
     unknown: int
     """Of those, packs of a study and revision without any receipt."""
+    state: DestinationState
+    reason: str | None
+    """Why it takes no more."""
+    unlisted: str
+    """Why it did not list its packs; empty where it did or was not asked."""
+
+    @property
+    def closed(self) -> str:
+        """The state and reason of a destination that takes no more; empty for an open one."""
+        return "" if self.state is DestinationState.OPEN else f"{self.state.value} ({self.reason})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +74,14 @@ class Summary:
     bytes: int
     destinations: tuple[DestinationSummary, ...]
     exceptions: tuple[OpenProblem, ...]
-    exception_count: int
+    """The first of them."""
+    exceptions_by_kind: Mapping[str, int]
+    """All that are open."""
     unplanned: int
+
+    @property
+    def exception_count(self) -> int:
+        return sum(self.exceptions_by_kind.values())
 
     @property
     def lost(self) -> int:
@@ -89,7 +112,9 @@ class Summary:
     @property
     def exit(self) -> Exit:
         damage = self.digest_mismatches + self.duplicated + self.lost
-        return exit_of([problem.kind for problem in self.exceptions], damage, self.exception_count + self.unknown)
+        waiting = sum(each.unfinished for each in self.destinations if each.closed)
+        unlisted = sum(bool(each.unlisted) for each in self.destinations)
+        return exit_of(self.exceptions_by_kind, damage, self.exception_count + self.unknown + waiting + unlisted)
 
     def document(self, seconds: float) -> dict[str, Any]:
         """The summary for scripts; fields are only ever added."""
@@ -105,33 +130,43 @@ class Summary:
             "unknown_packs": self.unknown,
             "unfinished": self.unfinished,
             "exceptions": self.exception_count,
-            "exceptions_by_kind": count_kinds(self.exceptions),
+            "exceptions_by_kind": dict(self.exceptions_by_kind),
             "destinations": [asdict(each) for each in self.destinations],
             "seconds": round(seconds, 3),
         }
 
 
-def exit_of(kinds: Sequence[str], damage: int, exceptions: int) -> Exit:
+def exit_of(kinds: Iterable[str], damage: int, exceptions: int) -> Exit:
     """The exit code of a run with these open exceptions."""
     if damage or INTEGRITY_KINDS & set(kinds):
         return Exit.INTEGRITY
     return Exit.EXCEPTIONS if exceptions else Exit.DONE
 
 
-def count_kinds(problems: Sequence[OpenProblem]) -> dict[str, int]:
-    kinds: dict[str, int] = {}
-    for problem in problems:
-        kinds[problem.kind] = kinds.get(problem.kind, 0) + 1
-    return kinds
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
     """What a destination lists, held against the ledger."""
 
-    packs: int
+    packs: int | None
+    """None when it could not be asked to the end."""
     duplicated: int
     unknown: int
+    trouble: str = ""
+    """Why it could not be asked."""
+
+
+def list_destinations(ledger: Ledger, destinations: Iterable[SinkOptions]) -> dict[str, Listing]:
+    """As `list_destination`, of each; a destination that cannot be asked says so in its listing.
+
+    A device that was taken away, or an endpoint that is down, must not hide what the others hold.
+    """
+    found: dict[str, Listing] = {}
+    for options in destinations:
+        try:
+            found[options.name] = list_destination(ledger, open_sink(options))
+        except StorageError as error:
+            found[options.name] = Listing(packs=None, duplicated=0, unknown=0, trouble=str(error))
+    return found
 
 
 def list_destination(ledger: Ledger, sink: Sink) -> Listing:
@@ -145,6 +180,18 @@ def list_destination(ledger: Ledger, sink: Sink) -> Listing:
         duplicated += sum(held.pack in delivered for held in stray)
         unknown += sum(held.pack not in delivered for held in stray)
     return Listing(packs=packs, duplicated=duplicated, unknown=unknown)
+
+
+def keep_summary(state_dir: Path, document: Mapping[str, Any]) -> None:
+    """The document is `summary.json` below the state folder: whole and durable, or the earlier one still is."""
+    path = state_dir / "summary.json"
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    with draft.open("w", encoding="utf-8") as file:
+        json.dump(document, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    sync_folder(state_dir)
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -161,6 +208,10 @@ def summarise(ledger: Ledger, listings: Mapping[str, Listing]) -> Summary:
     for row in ledger.status.deliveries():
         if row.state not in (DeliveryState.VALIDATED, DeliveryState.EXCEPTION, DeliveryState.VOID):
             unfinished[row.destination] = unfinished.get(row.destination, 0) + row.deliveries
+    kinds: dict[str, int] = {}
+    for (kind, _), count in ledger.exceptions.counts().items():
+        kinds[kind] = kinds.get(kind, 0) + count
+    places = {row.name: row for row in ledger.status.destinations()}
     written = ledger.facts.written()
     proofs = ledger.facts.read_backs()
     return Summary(
@@ -182,10 +233,13 @@ def summarise(ledger: Ledger, listings: Mapping[str, Listing]) -> Summary:
                 packs=listing.packs if (listing := listings.get(proof.destination)) else None,
                 duplicated=listing.duplicated if listing else 0,
                 unknown=listing.unknown if listing else 0,
+                state=places[proof.destination].state,
+                reason=places[proof.destination].reason,
+                unlisted=listing.trouble if listing else "",
             )
             for proof in proofs
         ),
         exceptions=ledger.exceptions.list_open(limit=EXCEPTIONS_LISTED),
-        exception_count=sum(ledger.exceptions.counts().values()),
+        exceptions_by_kind=kinds,
         unplanned=ledger.status.to_plan(),
     )

@@ -96,6 +96,11 @@ def line_of(progress: Progress, rates: Rates) -> dict[str, object]:
         "eta_seconds": None if rates.eta is None else int(rates.eta.total_seconds()),
         "exceptions": progress.exceptions,
         "paused": progress.paused,
+        "outside_hours": progress.outside_hours,
+        "halted": list(progress.halted),
+        "closed": list(progress.closed),
+        "instances": sum(each.instances for each in progress.destinations),
+        "claims": progress.claims,
     }
 
 
@@ -115,10 +120,20 @@ def panel_of(progress: Progress, rates: Rates) -> Group:
             f"{each.bytes / 1e9:.2f}",
         )
     eta = "unknown" if rates.eta is None else str(rates.eta)
-    state = f"paused: {progress.paused}" if progress.paused else "; ".join(progress.halted)
+    state = "; ".join(_held_up(progress))
     line = (
         f"{progress.total} studies   {rates.instances_per_second:.0f} instances/s   "
         f"{rates.bytes_per_second / 1e6:.1f} MB/s   {progress.associations} associations "
         f"(allowed {progress.allowed:.0f})   ETA {eta}   {progress.exceptions} exceptions"
     )
     return Group(Text(line), *([Text(state, style="bold red")] if state else []), table)
+
+
+def _held_up(progress: Progress) -> Iterator[str]:
+    """Why less goes on than could."""
+    if progress.paused:
+        yield f"paused: {progress.paused}"
+    if progress.outside_hours:
+        yield "outside hours: the source is not asked to send"
+    yield from progress.halted
+    yield from progress.closed

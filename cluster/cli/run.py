@@ -13,15 +13,15 @@ from cluster.cli.live import live_view
 from cluster.inventory.take import Pass
 from cluster.job import load_job
 from cluster.logs import start_log
-from cluster.output import Form, Output
+from cluster.output import Form, Output, plain
 from cluster.run import Halted, Phase, Request, Run, outlook
 from cluster.runtime import RuntimeFault
 from cluster.services import open_ledger, services
-from cluster.summary import Summary, list_destination, summarise
+from cluster.summary import Summary, keep_summary, list_destinations, summarise
 from imaging.uid import InvalidUid, Uid, parse_uid
 from storage.ledger.ledger import Ledger
 from storage.ledger.migrate import migrate
-from storage.sinks.open import open_sink
+from storage.ledger.records import DestinationState
 
 SUMMARY_COLUMNS = (
     "destination",
@@ -35,6 +35,11 @@ SUMMARY_COLUMNS = (
     "unknown",
     "unfinished",
 )
+_NEXT = {
+    DestinationState.OPEN: "",
+    DestinationState.FULL: "Add a device to its devices in the job file, then run again.",
+    DestinationState.STOPPED: "Mend what stopped it, then run again.",
+}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -99,15 +104,14 @@ def execute(job_file: Path, request: Request, out: Output) -> int:
             try:
                 driver.execute()
             except Halted as halted:
-                raise Stop(f"no mover can work: {halted}. Mend it and run again.") from None
+                raise Stop(f"no mover can work: {halted}; then run again.") from None
             except RuntimeFault as fault:
                 raise Stop(f"{fault}. Logs are in {job.state_dir / 'logs'}; then run again.") from None
-            listings = {}
-            if request.phase in (Phase.ALL, Phase.VALIDATE):
-                sinks = [open_sink(options) for options in running.destinations]
-                listings = {sink.name: list_destination(ledger, sink) for sink in sinks}
-            summary = summarise(ledger, listings)
-    show_summary(out, summary, time.monotonic() - started)
+            asked = running.destinations if request.phase in (Phase.ALL, Phase.VALIDATE) else ()
+            summary = summarise(ledger, list_destinations(ledger, asked))
+    seconds = time.monotonic() - started
+    keep_summary(job.state_dir, plain(summary.document(seconds)))
+    show_summary(out, summary, seconds)
     return summary.exit
 
 
@@ -123,20 +127,16 @@ def show_summary(out: Output, summary: Summary, seconds: float) -> None:
     )
     out.rows(
         "destinations",
-        (
-            "destination",
-            "studies",
-            "instances",
-            "bytes",
-            "digests_compared",
-            "digest_mismatches",
-            "missing",
-            "duplicated",
-            "unknown",
-            "unfinished",
-        ),
+        SUMMARY_COLUMNS,
         [asdict(each) for each in summary.destinations],
     )
+    for each in summary.destinations:
+        if each.closed:
+            out.say(
+                f"{each.destination} is {each.closed}: {each.unfinished} deliveries wait for it. {_NEXT[each.state]}"
+            )
+        if each.unlisted:
+            out.say(f"{each.destination} was not counted: {each.unlisted}. Mend it, then: limosa validate")
     if summary.exceptions:
         out.rows(
             f"open exceptions ({summary.exception_count})",

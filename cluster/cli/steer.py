@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +11,7 @@ import typer
 from cluster.cli.arguments import AsJson, JobFile, printer, texts
 from cluster.job import load_job
 from cluster.output import Form, Output
+from cluster.schedule import Schedule
 from cluster.services import open_ledger
 from storage.ledger.ledger import Ledger
 
@@ -54,17 +55,17 @@ def status(
     out = printer(as_json)
     with open_ledger(job) as ledger:
         if not watch:
-            _show(out, look(ledger))
+            _show(out, look(ledger, job.opening))
             return
         while True:
             if out.form is Form.JSON:
-                out.event(look(ledger))
+                out.event(look(ledger, job.opening))
             else:
-                _show(out, look(ledger))
+                _show(out, look(ledger, job.opening))
             time.sleep(WATCH_SECONDS)
 
 
-def look(ledger: Ledger) -> dict[str, Any]:
+def look(ledger: Ledger, opening: Schedule) -> dict[str, Any]:
     """The job's counts, from the rows: the same whoever asks and whatever has crashed."""
     seconds = RATE_WINDOW.total_seconds()
     recent = {row.destination: row.bytes / seconds for row in ledger.status.written(within=RATE_WINDOW)}
@@ -72,7 +73,9 @@ def look(ledger: Ledger) -> dict[str, Any]:
     left = ledger.status.work_left()
     return {
         "paused": ledger.control.paused(),
+        "outside_hours": not opening.open_at(datetime.now(UTC)),
         "work_left": left.any,
+        "destinations": [asdict(row) for row in ledger.status.destinations()],
         "studies": {state.value: count for state, count in ledger.status.studies().items()},
         "deliveries": [asdict(row) for row in ledger.status.deliveries()],
         "written": written,
@@ -90,6 +93,11 @@ def _show(out: Output, now: Mapping[str, Any]) -> None:
         out.record(now)
         return
     out.say(f"paused: {now['paused']}" if now["paused"] else f"claims held: {now['claims']}")
+    if now["outside_hours"]:
+        out.say("outside hours: the source is not asked to send")
+    for place in now["destinations"]:
+        if place["reason"]:
+            out.say(f"{place['name']} is {place['state'].value}: {place['reason']}")
     out.rows("studies", ("state", "studies"), [{"state": s, "studies": n} for s, n in now["studies"].items()])
     out.rows("deliveries", ("destination", "state", "deliveries", "leased"), now["deliveries"])
     out.rows("written", ("destination", "studies", "instances", "bytes", "bytes_per_second"), now["written"])

@@ -9,7 +9,7 @@ from psycopg.rows import class_row
 from imaging.uid import Uid
 from storage.ledger.lifecycle import DeliveryState, StudyState, StudyStatus, study_status
 from storage.ledger.pool import Pool
-from storage.ledger.records import LeaseKind
+from storage.ledger.records import DestinationState, LeaseKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,18 @@ class WrittenCount:
     studies: int
     instances: int
     bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationRow:
+    """A destination as its claims see it."""
+
+    name: str
+    kind: str
+    inline: bool
+    state: DestinationState
+    reason: str | None
+    """Why it is not open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +126,14 @@ class Status:
                 " select destination_id, state, count(*) as deliveries, count(lease_owner) as leased"
                 " from delivery group by destination_id, state) c join destination x using (destination_id)"
                 " order by x.name, c.state"
+            )
+            return tuple(rows)
+
+    def destinations(self) -> tuple[DestinationRow, ...]:
+        """Every destination, the inline one first."""
+        with self._pool.transaction("list destinations") as conn:
+            rows = conn.cursor(row_factory=class_row(DestinationRow)).execute(
+                "select name, kind, inline, state, reason from destination order by inline desc, name"
             )
             return tuple(rows)
 
