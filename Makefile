@@ -9,7 +9,7 @@ STUDIES ?= 1000000
 INSTANCES ?= 20000000
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint demo chaos ledger-scale clean
+.PHONY: help venv test lint demo chaos big ledger-scale clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -36,6 +36,9 @@ demo: $(STAMP) ## a whole migration on this machine, ending in a proof
 
 chaos: $(STAMP) ## kill movers, drivers, Postgres and S3 while studies move; ROUNDS=10 SEED=...
 	LIMOSA_CHAOS_ROUNDS=$(ROUNDS) LIMOSA_CHAOS_SEED=$(SEED) $(BIN)/pytest tests/chaos --timeout=0
+
+big: $(STAMP) ## move one instance of two gigabytes through a mover of half a gigabyte
+	$(BIN)/pytest -m big
 
 ledger-scale: $(STAMP) ## fill a ledger to millions of studies and time its hot statements
 	STUDIES=$(STUDIES) INSTANCES=$(INSTANCES) $(BIN)/python -m perf.ledger_scale

@@ -47,7 +47,7 @@ class Siblings:
         self._holder = holder
         self._lock = threading.Lock()
         self._clients: dict[str, HandoverClient] = {}
-        self._known: dict[Uid, tuple[str | None, float]] = {}
+        self._known: dict[Uid, tuple[str, float]] = {}
 
     def offer(self, study_uid: Uid, incoming: Incoming) -> int | None:
         name = self._who(study_uid)
@@ -68,12 +68,13 @@ class Siblings:
     def _who(self, study_uid: Uid) -> str | None:
         now = time.monotonic()
         with self._lock:
-            name, asked = self._known.get(study_uid, (None, -MEMORY))
-            if now - asked < MEMORY:
-                return name
+            known = self._known.get(study_uid)
+            if known is not None and now - known[1] < MEMORY:
+                return known[0]
             self._known = {uid: entry for uid, entry in self._known.items() if now - entry[1] < MEMORY}
         name = self._holder(study_uid)
-        name = name if name in self._names else None
+        if name not in self._names:
+            return None  # not remembered: the study may be claimed in the next moment
         with self._lock:
             self._known[study_uid] = (name, now)
         return name

@@ -1,6 +1,6 @@
 """Puts a worker process together from its setup: the only place where the pieces meet."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -61,7 +61,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What every worker has: its ledger, its sinks, and room to put instances down."""
+    """What every worker has: its ledger, the sinks it uses, and room to put instances down."""
 
     ledger: Ledger
     sinks: dict[str, Sink]
@@ -69,10 +69,11 @@ class Desk:
     quarantine: Quarantine
 
 
-def _furnish(stack: ExitStack, setup: JobSetup, name: str, lanes: int) -> Desk:
+def _furnish(stack: ExitStack, setup: JobSetup, name: str, lanes: int, used: Collection[str]) -> Desk:
     log_to(setup.folder / "logs" / f"{name}.jsonl", setup.log_level)
     ledger = stack.enter_context(Ledger(setup.ledger.resolved(), pool_size=2 + CONNECTIONS_PER_LANE * lanes))
-    sinks = {options.name: open_sink(options) for options in setup.destinations}
+    # Only what it uses: a device that is not mounted must not keep a mover from starting.
+    sinks = {options.name: open_sink(options) for options in setup.destinations if options.name in used}
     writers = max(sink.traits.writer_memory for sink in sinks.values())
     budget = MemoryBudget(setup.limits.memory)
     # Reserved once for all lanes, before anything is claimed: nothing ever waits for memory while holding some.
@@ -98,7 +99,7 @@ def start_mover(setup: MoverSetup) -> Process:
     job = setup.job
     lanes = setup.receiver.associations
     with ExitStack() as stack:
-        desk = _furnish(stack, job, setup.name, lanes)
+        desk = _furnish(stack, job, setup.name, lanes, {job.inline})
         router = Router()
         sockets = socket_folder(job.folder)
         siblings = NoSiblings()
@@ -154,7 +155,7 @@ def start_feeder(setup: FeederSetup) -> Process:
     """A feeder is at work. Raises like `start_mover`."""
     job = setup.job
     with ExitStack() as stack:
-        desk = _furnish(stack, job, setup.name, setup.lanes)
+        desk = _furnish(stack, job, setup.name, setup.lanes, {job.inline, *setup.destinations})
         tally = Tally()
         feeder = Feeder(
             name=setup.name,
@@ -184,7 +185,7 @@ def start_validator(setup: ValidatorSetup) -> Process:
     """A validator is at work. Raises like `start_mover`."""
     job = setup.job
     with ExitStack() as stack:
-        desk = _furnish(stack, job, setup.name, setup.lanes)
+        desk = _furnish(stack, job, setup.name, setup.lanes, setup.destinations)
         tally = Tally()
         validator = Validator(
             name=setup.name,

@@ -42,8 +42,11 @@ class Device:
         """
         self.root = root
         self.place = f"device {root.name}"
-        if not root.is_dir():
-            raise Retryable("is not mounted", operation="open", place=self.place)
+        try:
+            found = root.stat()
+        except OSError:
+            raise self._away() from None
+        self._is = (found.st_dev, found.st_ino)
         try:
             self.id = self._read_label()
         except FileNotFoundError:
@@ -52,7 +55,13 @@ class Device:
 
     def free(self) -> int:
         """Bytes that may still be written."""
-        usage = os.statvfs(self.root)
+        root = self._open_root()
+        try:
+            usage = os.fstatvfs(root)
+        except OSError as error:
+            raise storage_error(error, "look at", self.place) from error
+        finally:
+            os.close(root)
         return usage.f_bavail * usage.f_frsize
 
     def create(self, key: str) -> int:
@@ -129,7 +138,7 @@ class Device:
     @contextmanager
     def _parent(self, key: str, *, create: bool) -> Iterator[tuple[int, str]]:
         *folders, name = PurePosixPath(key).parts
-        here = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        here = self._open_root()
         try:
             for folder in folders:
                 if create:
@@ -140,6 +149,22 @@ class Device:
             yield here, name
         finally:
             os.close(here)
+
+    def _open_root(self) -> int:
+        """The root that was opened first. A disk that was pulled out leaves an empty folder of the system's disk
+        in its place, which must not fill up with packs. Raises `Retryable`."""
+        try:
+            root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            raise self._away() from None
+        found = os.fstat(root)
+        if (found.st_dev, found.st_ino) != self._is:
+            os.close(root)
+            raise self._away()
+        return root
+
+    def _away(self) -> Retryable:
+        return Retryable("is not mounted", operation="open", place=self.place)
 
     def _read_label(self) -> str:
         raw = b"".join(self.stream(LABEL, 0, _MAX_LABEL))

@@ -210,14 +210,24 @@ class Engine:
         assert child.stdout.readline() == b"ready\n", "the mover did not start"
         return mover
 
+    def spawn_all(self) -> list[MoverProcess]:
+        """Every mover in a process of its own; all begin at the same time."""
+        self.ledger.control.pause("movers start")
+        movers = [self.spawn_mover(name) for name in self.mover_names]
+        self.ledger.control.resume()
+        return movers
+
     def start_feeder(self) -> None:
         fed = {n: i for n, i in self.registered.destinations.items() if n != self.job.inline}
         self.processes.append(start_feeder(FeederSetup(job=self.job, name="feeder-0", lanes=2, destinations=fed)))
 
     def start_validator(self) -> None:
-        everywhere = dict(self.registered.destinations)
-        setup = ValidatorSetup(job=self.job, name="validator-0", lanes=2, destinations=everywhere)
-        self.processes.append(start_validator(setup))
+        self.start_validator_of(*self.registered.destinations)
+
+    def start_validator_of(self, *names: str) -> None:
+        chosen = {name: self.registered.destinations[name] for name in names}
+        name = "validator-" + "-".join(names)
+        self.processes.append(start_validator(ValidatorSetup(job=self.job, name=name, lanes=2, destinations=chosen)))
 
     def start(self) -> None:
         self.start_movers()
@@ -302,9 +312,9 @@ class Engine:
                     assert part10.endswith(manifest.instance(sop_uid).dataset())
 
     def objects(self, destination: str = "cloud") -> set[str]:
-        """Every key in the bucket, those of indexes beside packs left out."""
+        """The key of every pack in the bucket."""
         sink: Any = self.sink(destination)
-        return {key for key in sink._bucket.keys("") if ".index" not in key}
+        return set(sink._bucket.keys("studies/"))
 
     def unfinished_uploads(self, destination: str = "cloud") -> set[str]:
         """Multipart uploads the endpoint keeps open."""
