@@ -57,11 +57,13 @@ def launch(
     """The worker `name` runs in the current namespace: found if it is there already, started otherwise.
 
     `num_cpus=0`: Ray leaves actors beyond the declared CPUs pending without an error, and a mover mostly
-    waits for the source. `max_restarts=-1`: a killed process comes back.
+    waits for the source. `max_restarts=-1`: a killed process comes back. `max_task_retries=-1`: a call that met the
+    death of the process is made again on the next one; all of them may be repeated.
     """
     shell = ray.remote(WorkerShell).options(
         num_cpus=0,
         max_restarts=-1,
+        max_task_retries=-1,
         max_concurrency=4,
         resources=resources,
         name=name,
