@@ -37,7 +37,7 @@ def test_every_study_arrives_once_whatever_is_killed(
     outcomes: list[Outcome] = []
 
     for number in range(1, ROUNDS + 1):
-        plan = Plan(studies=200, large=20, seed=chance.randrange(1, 1_000), processes=2 - number % 2)
+        plan = Plan(studies=200, large=16, seed=chance.randrange(1, 1_000), processes=2 - number % 2)
         outcomes.append(play(plan, strikes_of(chance), tmp_path / f"round-{number}"))
         tell(outcomes[-1].line(number))
 
