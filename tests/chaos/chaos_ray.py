@@ -10,8 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-from chaos_world import MARK, free_port, marked, wait_for
+from chaos_world import MARK, end_all, free_port, wait_for
 
 START_SECONDS = 60.0
 END_SECONDS = 30.0
@@ -61,7 +60,4 @@ def ray_head(folder: Path) -> Iterator[Head]:
             head.wait(END_SECONDS)
         head.kill()
         head.wait()
-        for one in psutil.process_iter():
-            if marked(one, mark):
-                with suppress(psutil.NoSuchProcess):
-                    one.kill()
+        end_all(mark)

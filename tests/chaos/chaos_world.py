@@ -168,9 +168,7 @@ class Driver:
                 self._process.wait(30.0)
         if self.ended is None:
             self.kill()
-        for one in self.offspring():
-            with suppress(psutil.NoSuchProcess):
-                one.kill()
+        end_all(self.mark)
 
 
 @dataclass
@@ -276,6 +274,19 @@ def marked(one: psutil.Process, mark: str) -> bool:
         return one.status() != psutil.STATUS_ZOMBIE and one.environ().get(MARK) == mark
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False
+
+
+def end_all(mark: str) -> None:
+    """Nothing that was started with this mark lives; asked again, since a raylet starts its agents anew."""
+
+    def none_left() -> bool:
+        left = [one for one in psutil.process_iter() if marked(one, mark)]
+        for one in left:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        return not left
+
+    assert wait_for(none_left, GONE_SECONDS), "a killed process does not go"
 
 
 def told(one: psutil.Process) -> str:
