@@ -163,7 +163,9 @@ def _carry_out(conn: Connection, resolution: Resolution, *, study_key: int, deli
         case Resolution.RETRY:
             conn.execute(_STUDY_GOES_ON, {"study": study_key, "recount": False})
         case Resolution.RENEW:
+            # Deliveries stay stopped until the next plan voids them: a damaged one would only be read back again.
             conn.execute(_STUDY_GOES_ON, {"study": study_key, "recount": True})
+            return
         case Resolution.EXCLUDE:
             conn.execute(
                 "update study set state = 'excluded', recount = false, reason = 'exception'"
