@@ -21,6 +21,14 @@ PATIENCE = timedelta(seconds=10)
 """Longest wait for a connection. A Postgres restart takes two seconds; a caller that waited ten should tell
 somebody instead of waiting on."""
 
+_SESSION = (
+    # A worker that froze in the middle of a transaction holds rows nobody else can claim. Ours last milliseconds.
+    "set idle_in_transaction_session_timeout = '30s'",
+    # The same for a node that lost power: by default Postgres would believe in it for two hours.
+    "set tcp_keepalives_idle = 30",
+    "set tcp_keepalives_interval = 10",
+    "set tcp_keepalives_count = 3",
+)
 
 _ENUMS: tuple[tuple[str, type[StrEnum]], ...] = (
     ("study_state", StudyState),
@@ -55,6 +63,8 @@ def translated(operation: str) -> Generator[None]:
 
 
 def _configure(conn: Connection) -> None:
+    for setting in _SESSION:
+        conn.execute(setting)
     for name, enum in _ENUMS:
         info = EnumInfo.fetch(conn, name)
         if info is None:

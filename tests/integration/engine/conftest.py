@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,8 @@ from cluster.inventory.plan import Plan
 from cluster.inventory.walk import Progress, Walk
 from cluster.schedule import Schedule
 from imaging.uid import Uid
-from infra.simulator import Manifest
+from infra.simulator import Archive, Instance, Manifest, workload_archive
+from infra.simulator.content import HeldContent
 from storage.ledger import Ledger
 from storage.ledger.address import LedgerAddress
 from storage.ledger.job import DestinationSpec, Registered, SourceSpec
@@ -328,6 +329,20 @@ class Engine:
 
     def destination_states(self) -> dict[str, DestinationState]:
         return {name: DestinationState(state) for name, state in self.rows("select name, state from destination")}
+
+
+@pytest.fixture
+def large() -> Archive:
+    """One study of 15 MiB that does not compress: three parts."""
+    noise = random.Random(1).randbytes(512 << 10)
+
+    def filled(number: int, instance: Instance) -> Instance:
+        dataset = instance.dataset()
+        pixels = noise[number:] + noise[:number]
+        return replace(instance, content=HeldContent(dataset[: -len(noise)] + pixels))
+
+    made = workload_archive(studies=1, instances=30)
+    return Archive(filled(number, instance) for number, instance in enumerate(made.manifest()))
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A PACS that lies, through the whole engine: complete to the byte, or the right exception with the right evidence."""
 
-import random
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,7 +20,6 @@ from infra.simulator import (
     Simulator,
     Uids,
     synthetic_archive,
-    workload_archive,
 )
 from infra.simulator.content import HeldContent
 from storage.ledger.exceptions import Resolution
@@ -50,19 +48,6 @@ def lying(engine, free_port):
 def small(studies: int = 3) -> Archive:
     """Studies of several series each, some with several images, all below a part's size."""
     return synthetic_archive(studies=studies, seed=18, instances=3, side=16)
-
-
-def large() -> Archive:
-    """One study of 15 MiB that does not compress: three parts."""
-    noise = random.Random(1).randbytes(512 << 10)
-
-    def filled(number: int, instance: Instance) -> Instance:
-        dataset = instance.dataset()
-        pixels = noise[number:] + noise[:number]
-        return replace(instance, content=HeldContent(dataset[: -len(noise)] + pixels))
-
-    made = workload_archive(studies=1, instances=30)
-    return Archive(filled(number, instance) for number, instance in enumerate(made.manifest()))
 
 
 def study_of(archive: Archive, *, instances: int) -> tuple[Instance, ...]:
@@ -150,8 +135,8 @@ def test_success_without_an_image_is_an_exception_that_names_it_and_a_retry_comp
     assert_nothing_odd(job)
 
 
-def test_an_incomplete_study_keeps_its_upload_and_the_retry_asks_only_for_the_rest(lying):
-    archive = large()
+def test_an_incomplete_study_keeps_its_upload_and_the_retry_asks_only_for_the_rest(lying, large):
+    archive = large
     study = archive.studies()[0]
     lost = study[-1].sop_uid
     with lying(archive, Faults(lost_sop_uids=(lost,))) as (pacs, job):
@@ -170,8 +155,8 @@ def test_an_incomplete_study_keeps_its_upload_and_the_retry_asks_only_for_the_re
     assert_nothing_odd(job)
 
 
-def test_a_study_that_loses_an_image_at_the_source_between_two_attempts_is_delivered_without_it(lying):
-    archive = large()
+def test_a_study_that_loses_an_image_at_the_source_between_two_attempts_is_delivered_without_it(lying, large):
+    archive = large
     study = archive.studies()[0]
     with lying(archive, Faults(lost_sop_uids=(study[-1].sop_uid,))) as (pacs, job):
         job.run()

@@ -9,6 +9,7 @@ from storage.errors import Retryable
 from storage.ledger import Ledger
 from storage.ledger.job import DestinationSpec, SourceSpec
 from storage.ledger.migrate import migrate
+from storage.ledger.pool import Pool
 
 LEASE = timedelta(seconds=60)
 
@@ -35,6 +36,17 @@ def test_the_ledger_goes_on_where_it_was_after_postgres_was_killed(
 
         wait_until(lambda: reachable(ledger))
         assert ledger.claims.renew("m", [claim], LEASE) == ()
+
+
+def test_postgres_ends_what_a_frozen_worker_left_open(postgres_url) -> None:
+    migrate(postgres_url)
+    with Pool(postgres_url, size=1) as pool, pool.transaction("look") as conn:
+        settings = [
+            conn.execute("select current_setting(%s)", (name,)).fetchone()
+            for name in ("idle_in_transaction_session_timeout", "tcp_keepalives_idle")
+        ]
+
+    assert settings == [("30s",), ("30",)]
 
 
 def reachable(ledger: Ledger) -> bool:
