@@ -1,7 +1,7 @@
 """What the workers add to a study's custody chain."""
 
 from actors.intake import Counts
-from actors.pull import Verdict
+from actors.verdict import Verdict
 from actors.verify import ReadBack
 from storage.ledger.records import CustodyNote
 from storage.packs.model import Receipt

@@ -4,37 +4,20 @@ It never touches the source, so a slow or dead destination holds nobody but itse
 """
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
-
-import structlog
 
 from actors.copying import instances, landed
 from actors.custody import fed_note
-from actors.faults import fault_site
 from actors.leases import Lease
-from actors.mover import destination_trouble, retry_delay
 from actors.options import MoverLimits
 from actors.packing import StudyPacker
-from actors.problems import problem
-from actors.worker import Tally, Turn
-from storage.errors import (
-    AlreadyThere,
-    DeviceFull,
-    IntegrityError,
-    LostClaim,
-    Rejected,
-    SinkFull,
-    StorageError,
-    UploadLost,
-)
+from actors.settling import Settling
+from actors.worker import Stopped, Tally, Turn
 from storage.ledger.ledger import Ledger
-from storage.ledger.records import DestinationState, FeedClaim
+from storage.ledger.records import FeedClaim
 from storage.packs.model import PackId
 from storage.packs.reader import PackReader
 from storage.sinks.protocol import Sink
 from storage.spool import LandingPlace
-
-NO_DELAY = timedelta(0)
 
 
 class Feeder:
@@ -59,9 +42,8 @@ class Feeder:
         self._sinks = sinks
         self._destinations = destinations
         self._place = place
-        self._study_ref = study_ref
         self._tally = tally
-        self._log = structlog.get_logger("limosa.feeder")
+        self._settling = Settling(ledger=ledger, limits=limits, tally=tally, study_ref=study_ref, kind="feeder")
 
     def claim(self) -> FeedClaim | None:
         return self._ledger.claims.feed(
@@ -76,27 +58,10 @@ class Feeder:
 
     def work(self, lane: int, lease: Lease[FeedClaim], stop: Callable[[], bool]) -> Turn:
         del lane
-        claim = lease.claim
         try:
-            self._copy(claim, stop)
-        except SinkFull as error:
-            self._ledger.jobs.set_destination(claim.destination_id, DestinationState.FULL, str(error))
-            self._ledger.claims.release(claim, delay=NO_DELAY, reason="DESTINATION_FULL", spent=False)
-            return Turn.WORKED
-        except (DeviceFull, UploadLost) as error:
-            # The journal was reset; the study starts over, on the next device or with a new upload.
-            self._ledger.claims.release(claim, delay=NO_DELAY, reason=type(error).__name__, spent=False)
-            return Turn.WORKED
-        except (AlreadyThere, IntegrityError, Rejected) as error:
-            return self._fail(claim, destination_trouble(error), error.code)
-        except (LostClaim, Stopped):
-            return Turn.WORKED
-        except StorageError as error:
-            return self._again(claim, type(error).__name__, error.code)
+            self._copy(lease.claim, stop)
         except Exception as error:
-            # A fault of ours in one study: the study gets another attempt, the operator gets the place.
-            self._log.error("feed_failed", study=self._study_ref(claim.study_uid), error=fault_site(error))
-            return self._again(claim, "INTERNAL_FAULT", fault_site(error))
+            return self._settling.after(lease.claim, error)
         return Turn.WORKED
 
     def _copy(self, claim: FeedClaim, stop: Callable[[], bool]) -> None:
@@ -122,21 +87,5 @@ class Feeder:
         finally:
             packer.close()
         self._ledger.commits.fed(claim, receipt=receipt, note=fed_note(receipt, len(members)))
+        self._settling.answered(claim)
         self._tally.add(studies=1, instances=len(members), size=receipt.size)
-
-    def _again(self, claim: FeedClaim, reason: str, code: str) -> Turn:
-        self._tally.add(failures=1)
-        if claim.attempts >= self._limits.attempts:
-            return self._fail(claim, reason, code)
-        delay = retry_delay(claim.attempts, self._limits.retry_delay)
-        self._ledger.claims.release(claim, delay=delay, reason=reason, spent=True)
-        return Turn.WORKED
-
-    def _fail(self, claim: FeedClaim, kind: str, code: str) -> Turn:
-        self._ledger.commits.fail(claim, problem(kind, {"code": code, "attempts": claim.attempts}))
-        self._log.warning("study_exception", study=self._study_ref(claim.study_uid), kind=kind)
-        return Turn.WORKED
-
-
-class Stopped(Exception):
-    """The worker is draining or its claim is gone; the journal keeps what is done."""

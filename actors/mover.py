@@ -7,38 +7,30 @@ byte budget and the ledger.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, assert_never
 
 import structlog
 
 from actors.arrivals import Arrivals
 from actors.custody import written_note
-from actors.faults import fault_site
 from actors.leases import Lease
 from actors.options import DimseSource, MoverLimits
 from actors.packing import StudyPacker
 from actors.problems import problem
-from actors.pull import EVIDENCE_UIDS, End, Pull, Verdict
+from actors.pull import Pull
 from actors.routing import Router
+from actors.settling import Settling
 from actors.setup import HoursWindow
 from actors.source import Source, SourceUnreachable
+from actors.verdict import EVIDENCE_UIDS, End, Verdict
 from actors.worker import Tally, Turn
 from imaging.roots import uid_set_root
-from storage.errors import AlreadyThere, IntegrityError, LostClaim, Rejected, StorageError, UploadLost
+from storage.errors import StorageError
 from storage.ledger.ledger import Ledger
 from storage.ledger.records import PullClaim
 from storage.packs.model import PackId
 from storage.sinks.protocol import Sink
-
-NO_DELAY = timedelta(0)
-LONGEST_DELAY = timedelta(hours=1)
-"""Cap of the doubling pause between attempts: an archive that is mended in the morning is used by nine."""
-
-
-def retry_delay(attempt: int, first: timedelta) -> timedelta:
-    """The pause before the next attempt: doubles from `first`, up to `LONGEST_DELAY`."""
-    return min(first * (1 << min(attempt - 1, 16)), LONGEST_DELAY)
 
 
 class Mover:
@@ -77,6 +69,7 @@ class Mover:
         self._study_ref = study_ref
         self._tally = tally
         self._sources: dict[int, Source] = {}
+        self._settling = Settling(ledger=ledger, limits=limits, tally=tally, study_ref=study_ref, kind="mover")
         self._log = structlog.get_logger("limosa.mover")
 
     def claim(self) -> PullClaim | None:
@@ -97,25 +90,14 @@ class Mover:
     def work(self, lane: int, lease: Lease[PullClaim], stop: Callable[[], bool]) -> Turn:
         claim = lease.claim
         try:
-            verdict = self._pull(lane, claim, stop)
+            return self._conclude(claim, self._pull(lane, claim, stop))
         except SourceUnreachable as error:
             self._forget_source(lane)
             return self._source_away(claim, refused=error.refused)
-        except UploadLost as error:
-            # The journal was reset; the study starts over from the source at once.
-            return self._again(claim, type(error).__name__, NO_DELAY)
-        except (AlreadyThere, IntegrityError, Rejected) as error:
-            return self._fail(claim, destination_trouble(error), {"code": error.code})
-        except LostClaim:
-            raise
-        except StorageError as error:
-            return self._again(claim, type(error).__name__, retry_delay(claim.attempts, self._limits.retry_delay))
         except Exception as error:
-            # A fault of ours in one study: the study gets another attempt, the operator gets the place.
-            self._log.error("pull_failed", study=self._study_ref(claim.study_uid), error=fault_site(error))
-            self._forget_source(lane)
-            return self._again(claim, "INTERNAL_FAULT", self._limits.retry_delay, {"site": fault_site(error)})
-        return self._conclude(claim, verdict)
+            if not isinstance(error, StorageError):
+                self._forget_source(lane)
+            return self._settling.after(claim, error)
 
     def _pull(self, lane: int, claim: PullClaim, stop: Callable[[], bool]) -> Verdict:
         pack = PackId(study_uid=claim.study_uid, revision=claim.revision)
@@ -162,22 +144,19 @@ class Mover:
                 self._ledger.commits.empty_confirmed(claim)
                 return Turn.WORKED
             case End.AGAIN:
-                delay = retry_delay(claim.attempts, self._limits.retry_delay)
-                return self._again(claim, verdict.reason, delay, verdict.evidence)
+                return self._settling.again(claim, verdict.reason, verdict.evidence)
             case End.BUSY:
                 self._ledger.control.source_busy(self._source_id, verdict.reason)
-                self._ledger.claims.release(claim, delay=self._limits.retry_delay, reason=verdict.reason, spent=False)
-                return Turn.WORKED
+                return self._settling.give_back(claim, verdict.reason, delay=self._limits.retry_delay)
             case End.HALTED:
                 self._tally.halt(f"{verdict.reason}: {self._receiver_ae} is not registered at the source")
                 self._ledger.exceptions.open(problem(verdict.reason, verdict.evidence))
-                self._ledger.claims.release(claim, delay=NO_DELAY, reason=verdict.reason, spent=False)
+                self._settling.give_back(claim, verdict.reason)
                 return Turn.HALTED
             case End.STOPPED:
-                self._ledger.claims.release(claim, delay=NO_DELAY, reason="STOPPED", spent=False)
-                return Turn.WORKED
+                return self._settling.give_back(claim, "STOPPED")
             case End.EXCEPTION:
-                return self._fail(claim, verdict.reason, verdict.evidence)
+                return self._settling.fail(claim, verdict.reason, verdict.evidence)
         assert_never(verdict.end)
 
     def _commit(self, claim: PullClaim, verdict: Verdict) -> Turn:
@@ -198,6 +177,7 @@ class Mover:
         if verdict.evidence:
             self._note(claim, "COUNT_EXCEEDS_LIST", verdict.evidence)
         self._ledger.control.source_ok(self._source_id)
+        self._settling.answered(claim)
         self._tally.halt("")
         size = sum(facts.sto_size for facts in verdict.facts)
         self._tally.add(studies=1, instances=len(verdict.facts), size=size)
@@ -216,25 +196,5 @@ class Mover:
         """Nobody's fault but the source's: no attempt is spent; a refusal means it wants fewer of us."""
         if refused:
             self._ledger.control.source_busy(self._source_id, "SOURCE_REFUSED")
-        reason = "SOURCE_REFUSED" if refused else "SOURCE_UNREACHABLE"
-        self._ledger.claims.release(claim, delay=NO_DELAY, reason=reason, spent=False)
+        self._settling.give_back(claim, "SOURCE_REFUSED" if refused else "SOURCE_UNREACHABLE")
         return Turn.HALTED
-
-    def _again(self, claim: PullClaim, reason: str, delay: timedelta, evidence: dict[str, Any] | None = None) -> Turn:
-        self._tally.add(failures=1)
-        if claim.attempts >= self._limits.attempts:
-            return self._fail(claim, reason, {**(evidence or {}), "attempts": claim.attempts})
-        self._ledger.claims.release(claim, delay=delay, reason=reason, spent=True)
-        return Turn.WORKED
-
-    def _fail(self, claim: PullClaim, reason: str, evidence: dict[str, Any]) -> Turn:
-        self._ledger.commits.fail(claim, problem(reason, evidence))
-        self._log.warning("study_exception", study=self._study_ref(claim.study_uid), kind=reason)
-        return Turn.WORKED
-
-
-def destination_trouble(error: StorageError) -> str:
-    """The exception class of a destination that refused for good."""
-    if isinstance(error, AlreadyThere):
-        return "PACK_CONFLICT"
-    return "DESTINATION_INTEGRITY" if isinstance(error, IntegrityError) else "DESTINATION_REJECTED"

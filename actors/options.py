@@ -108,3 +108,6 @@ class MoverLimits(Options):
     lease: timedelta = Field(default=timedelta(seconds=60), description="a worker silent this long loses its claims")
     attempts: int = Field(default=3, ge=1, description="attempts per study before it becomes an exception")
     retry_delay: timedelta = Field(default=timedelta(seconds=30), description="pause before another attempt; doubles")
+    outage: timedelta = Field(
+        default=timedelta(minutes=30), description="a destination away this long is stopped until the next run"
+    )

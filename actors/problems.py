@@ -120,6 +120,11 @@ CATALOGUE: dict[str, ProblemClass] = {
         "The destination disagrees with us about bytes it was sent. Check network and storage before going on; "
         + _AGAIN,
     ),
+    "DESTINATION_AWAY": ProblemClass(
+        Severity.ERROR,
+        False,
+        "The destination did not answer for the time set as limits.outage and waits. Bring it back and run again.",
+    ),
     "DIGEST_MISMATCH": ProblemClass(
         Severity.CRITICAL,
         True,

@@ -7,74 +7,26 @@ Every way out is a `Verdict`; the lane turns it into one statement on the claim'
 by a C-MOVE status that a study is complete: only the sets do.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import timedelta
-from enum import StrEnum
 from typing import Any
 
 from actors.agreement import Round, disagreement
-from actors.intake import Arrival, Counts, Intake, Parked
+from actors.intake import Arrival, Intake, Parked
 from actors.ladder import accounted_for, first_rung, targets
 from actors.options import DimseSource
 from actors.packing import PackOpener, StudyPacker
 from actors.routing import Router
 from actors.source import InstanceList, InstanceRef, MoveEnd, MoveOutcome, MoveTarget, Source
+from actors.verdict import EVIDENCE_UIDS, LIST_INCOMPLETE, UNLISTED, End, Expected, Verdict, surplus_evidence
 from imaging.facts import InstanceFacts
 from imaging.octets import Octets
 from imaging.uid import Uid
-from storage.packs.model import Receipt
 
 NO_WAIT = timedelta(0)
 STRAGGLER_GLANCE = timedelta(milliseconds=200)
 """Between two retrieves of one rung: long enough for what is on the wire, short enough for 1,000 of them. The
 whole quiet period is only waited for at the end of a rung."""
-
-EVIDENCE_UIDS = 50
-"""UIDs listed in an exception's evidence; the counts beside them are complete."""
-
-
-class End(StrEnum):
-    """How one attempt ended, by what has to happen next."""
-
-    WRITTEN = "written"
-    EMPTY = "empty"
-    """The source confirms that the study has no instances."""
-    AGAIN = "again"
-    """Counts as an attempt; the study is tried again later."""
-    BUSY = "busy"
-    """The source asks for fewer of us: no attempt is counted, everybody slows down."""
-    HALTED = "halted"
-    """Our AE title is unknown to the source: nothing works until a person registers it."""
-    STOPPED = "stopped"
-    """The claim was lost or the worker is draining."""
-    EXCEPTION = "exception"
-    """A person has to look; trying again would bring the same."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
-    """The instances a study must have, and how well that is known."""
-
-    refs: tuple[InstanceRef, ...] | None
-    """None where the source cannot list instances."""
-    grade: str
-    """`image_list`, or `double_retrieve` where two retrieves had to agree instead."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What one attempt came to; `reason` is an exception class or a retry's cause."""
-
-    end: End
-    reason: str = ""
-    evidence: dict[str, Any] = field(default_factory=dict)
-    facts: tuple[InstanceFacts, ...] = ()
-    expected: frozenset[Uid] = frozenset()
-    """SOP Instance UIDs the source says the study has; the commit refuses facts of any other set."""
-    receipt: Receipt | None = None
-    grade: str = ""
-    counts: Counts = field(default_factory=Counts)
 
 
 class Pull:
@@ -337,20 +289,6 @@ class Pull:
             evidence = {"listed": len(again.instances), "received": intake.arrivals, "status": outcome.status}
             return Verdict(end=End.AGAIN, reason="EXPECTED_SET_UNKNOWN", evidence=evidence)
         return Verdict(end=End.EMPTY)
-
-
-UNLISTED = Expected(refs=None, grade="double_retrieve")
-LIST_INCOMPLETE = Verdict(end=End.AGAIN, reason="INSTANCE_LIST_INCOMPLETE")
-
-
-def surplus_evidence(surplus: Mapping[str, Parked]) -> dict[str, Any]:
-    """How many came unlisted, which, and where they lie."""
-    uids = sorted(surplus)[:EVIDENCE_UIDS]
-    return {
-        "surplus": len(surplus),
-        "surplus_uids": uids,
-        "quarantine": [surplus[uid].name for uid in uids],
-    }
 
 
 def asked_of(target: MoveTarget, refs: tuple[InstanceRef, ...]) -> int:

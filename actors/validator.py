@@ -4,17 +4,12 @@ Nothing is `validated` without it: every instance is read, described anew, and i
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
-
-import structlog
 
 from actors.copying import instances, landed, one_by_one
 from actors.custody import validated_note
-from actors.faults import fault_site
 from actors.leases import Lease
-from actors.mover import retry_delay
 from actors.options import MoverLimits
-from actors.problems import problem
+from actors.settling import Settling
 from actors.verify import ReadBack
 from actors.worker import Tally, Turn
 from imaging.errors import Refused
@@ -22,16 +17,14 @@ from imaging.facts import InstanceFacts
 from imaging.instance import describe
 from imaging.octets import Octets
 from imaging.part10 import split_part10
-from storage.errors import IntegrityError, LostClaim, StorageError
+from storage.errors import IntegrityError
 from storage.ledger.commits import ValidationCounts
 from storage.ledger.ledger import Ledger
-from storage.ledger.records import Json, ValidateClaim
+from storage.ledger.records import ValidateClaim
 from storage.packs.model import Member, PackId
 from storage.packs.reader import PackReader
 from storage.sinks.protocol import Sink
 from storage.spool import LandingPlace
-
-NO_DELAY = timedelta(0)
 
 
 class Validator:
@@ -55,9 +48,8 @@ class Validator:
         self._sinks = sinks
         self._destinations = destinations
         self._place = place
-        self._study_ref = study_ref
         self._tally = tally
-        self._log = structlog.get_logger("limosa.validator")
+        self._settling = Settling(ledger=ledger, limits=limits, tally=tally, study_ref=study_ref, kind="validator")
 
     def claim(self) -> ValidateClaim | None:
         return self._ledger.claims.validate(
@@ -77,22 +69,16 @@ class Validator:
             read_back = self._read_back(claim, stop)
         except IntegrityError as error:
             # Not even the index can be trusted.
-            return self._fail(claim, {"code": error.code, "what": "index"})
+            return self._settling.fail(claim, "DIGEST_MISMATCH", {"code": error.code, "what": "index"})
         except FileNotFoundError:
-            return self._fail(claim, {"what": "object missing"})
-        except LostClaim:
-            return Turn.WORKED
-        except StorageError as error:
-            return self._again(claim, type(error).__name__, error.code)
+            return self._settling.fail(claim, "DIGEST_MISMATCH", {"what": "object missing"})
         except Exception as error:
-            # A fault of ours in one study: the study gets another attempt, the operator gets the place.
-            self._log.error("validate_failed", study=self._study_ref(claim.study_uid), error=fault_site(error))
-            return self._again(claim, "INTERNAL_FAULT", fault_site(error))
+            return self._settling.after(claim, error)
         if read_back is None:
-            self._ledger.claims.release(claim, delay=NO_DELAY, reason="STOPPED", spent=False)
-            return Turn.WORKED
+            return self._settling.give_back(claim, "STOPPED")
+        self._settling.answered(claim)
         if not read_back.proven:
-            return self._fail(claim, read_back.evidence(), counts_of(read_back))
+            return self._settling.fail(claim, "DIGEST_MISMATCH", read_back.evidence(), counts_of(read_back))
         self._ledger.commits.validated(
             claim,
             instances=read_back.instances,
@@ -136,20 +122,6 @@ class Validator:
                 read_back.compare(redescribe(part10, member.facts))
             except Refused as error:
                 read_back.cannot_read(member.facts.sop_uid, error)
-
-    def _again(self, claim: ValidateClaim, reason: str, code: str) -> Turn:
-        self._tally.add(failures=1)
-        if claim.attempts >= self._limits.attempts:
-            self._ledger.commits.fail(claim, problem(reason, {"code": code, "attempts": claim.attempts}))
-            return Turn.WORKED
-        delay = retry_delay(claim.attempts, self._limits.retry_delay)
-        self._ledger.claims.release(claim, delay=delay, reason=reason, spent=True)
-        return Turn.WORKED
-
-    def _fail(self, claim: ValidateClaim, evidence: Json, counts: ValidationCounts | None = None) -> Turn:
-        self._ledger.commits.fail(claim, problem("DIGEST_MISMATCH", evidence), counts=counts)
-        self._log.error("digest_mismatch", study=self._study_ref(claim.study_uid))
-        return Turn.WORKED
 
 
 def redescribe(part10: Octets, claimed: InstanceFacts) -> InstanceFacts:

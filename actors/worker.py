@@ -20,6 +20,7 @@ import structlog
 from actors.faults import fault_site
 from actors.leases import Lease, LeaseKeeper
 from actors.options import MoverLimits
+from actors.problems import problem
 from storage.errors import LostClaim, Retryable
 from storage.ledger.ledger import Ledger
 from storage.ledger.records import Claim
@@ -29,6 +30,10 @@ IDLE_POLL = 0.5
 
 TROUBLE_POLL = 3.0
 """Seconds before a lane tries again after the ledger could not be reached."""
+
+
+class Stopped(Exception):
+    """The worker is draining or its claim is gone; what the journal has stays resumable."""
 
 
 class Turn(StrEnum):
@@ -165,6 +170,7 @@ class Worker(Generic[C]):
         self._name = name
         self._kind = kind
         self._ledger = ledger
+        self._limits = limits
         self._duty = duty
         self._tally = tally
         self._keeper = LeaseKeeper[C](self._renew, limits.lease, self._beat)
@@ -212,6 +218,10 @@ class Worker(Generic[C]):
         lease = self._keeper.keep(claim, asked_at)
         self._tally.busy(1)
         try:
+            if claim.attempts > self._limits.attempts:
+                # Its workers died at it again and again; an attempt counts from the claim on.
+                self._ledger.commits.fail(claim, problem("WORKER_DIED", {"attempts": claim.attempts - 1}))
+                return Turn.WORKED
             return self._duty.work(lane, lease, lambda: lease.lost or self._lanes.draining)
         finally:
             self._tally.busy(-1)

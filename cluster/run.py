@@ -18,7 +18,7 @@ from enum import StrEnum
 import structlog
 
 from actors.dimse.scu import DimseSource
-from cluster.destinations import attach_devices
+from cluster.destinations import attach_destinations
 from cluster.inventory.take import Pass, take_inventory
 from cluster.inventory.walk import Progress as InventoryProgress
 from cluster.job import Job
@@ -162,7 +162,7 @@ class Run:
             only = self._chosen(registered)
             kinds = _KINDS[self._request.phase]
             if LeaseKind.FEED in kinds:
-                attach_devices(self._ledger, self._services, registered)
+                attach_destinations(self._ledger, self._services, registered)
             if not any(self._left(kind, only) for kind in kinds):
                 self._sweep()
                 return registered

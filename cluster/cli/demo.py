@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster.cli.arguments import AsJson, help_of, printer
+from cluster.cli.arguments import AsJson, printer, texts
 from cluster.cli.exits import Exit, Stop
 from cluster.cli.run import show_summary
 from cluster.demo import Outcome, run_demo
@@ -26,12 +26,13 @@ FOLDER = Path("limosa-demo")
 def add_to(app: typer.Typer) -> None:
     app.command(
         "demo",
-        help=help_of(
-            "A whole migration on this machine: an archive, Postgres, S3, a device folder and Ray are started, studies "
-            "move, a mover is killed, everything is read back and compared. Three exceptions are staged; 0 means that "
-            "all is as it should be. The folder is emptied first, if a demo made it.",
+        **texts(
+            "Show a whole migration on this machine, ending in a proof.",
             "limosa demo",
             "limosa demo --dir /tmp/limosa-demo --json",
+            more="An archive, Postgres, S3, a device folder and Ray are started, studies move, a mover is killed, "
+            "everything is read back and compared. Three exceptions are staged; 0 means that all is as it should be. "
+            "The folder is emptied first, if a demo made it.",
         ),
     )(demo)
 

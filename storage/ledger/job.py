@@ -146,11 +146,11 @@ class Jobs:
             )
 
     def reopen(self, destination_id: int) -> bool:
-        """A FULL destination is OPEN again, because there is room now; True when it was full."""
+        """A FULL or STOPPED destination is OPEN again, because it may have room or answer now; True when it was not."""
         with self._pool.transaction("reopen destination") as conn:
             return (
                 conn.execute(
-                    "update destination set state = 'open', reason = null where destination_id = %s and state = 'full'",
+                    "update destination set state = 'open', reason = null where destination_id = %s and state <> 'open'",
                     (destination_id,),
                 ).rowcount
                 == 1

@@ -8,11 +8,10 @@ import pytest
 
 from actors.source import StudyFound
 from cluster.cli.exits import Exit
-from cluster.destinations import attach_devices
+from cluster.destinations import attach_destinations
 from cluster.services import Services
 from cluster.summary import list_destinations, summarise
 from imaging.uid import Uid
-from storage.errors import Retryable
 from storage.ledger.address import LedgerAddress
 from storage.ledger.job import DestinationSpec, Registered, SourceSpec
 from storage.ledger.ledger import Ledger
@@ -64,12 +63,12 @@ def shipment(postgres_url: str, tmp_path: Path) -> Iterator[Shipment]:
 def test_a_full_destination_is_open_again_when_a_device_with_room_is_there(shipment: Shipment, tmp_path: Path) -> None:
     second = tmp_path / "disk-2"
     second.mkdir()
-    attach_devices(shipment.ledger, shipment.services(reserve=NO_ROOM), shipment.known)
+    attach_destinations(shipment.ledger, shipment.services(reserve=NO_ROOM), shipment.known)
     shipment.fill()
-    attach_devices(shipment.ledger, shipment.services(reserve=NO_ROOM), shipment.known)
+    attach_destinations(shipment.ledger, shipment.services(reserve=NO_ROOM), shipment.known)
     before = shipment.state()
 
-    attach_devices(shipment.ledger, shipment.services(shipment.device, second), shipment.known)
+    attach_destinations(shipment.ledger, shipment.services(shipment.device, second), shipment.known)
 
     assert before is DestinationState.FULL
     assert shipment.state() is DestinationState.OPEN
@@ -77,13 +76,13 @@ def test_a_full_destination_is_open_again_when_a_device_with_room_is_there(shipm
 
 
 def test_a_sealed_device_does_not_count_as_room(shipment: Shipment) -> None:
-    attach_devices(shipment.ledger, shipment.services(), shipment.known)
+    attach_destinations(shipment.ledger, shipment.services(), shipment.known)
     destination = shipment.known.destinations["disks"]
     (device,) = shipment.ledger.jobs.devices(destination)
     shipment.ledger.jobs.set_device(destination, device_id=device, path_label="disk-1", state="sealed")
     shipment.fill()
 
-    attach_devices(shipment.ledger, shipment.services(), shipment.known)
+    attach_destinations(shipment.ledger, shipment.services(), shipment.known)
 
     assert shipment.state() is DestinationState.FULL
 
@@ -116,5 +115,14 @@ def test_a_device_that_is_away_is_not_counted_and_says_why(shipment: Shipment, t
     (disks,) = summary.destinations
     assert disks.packs is None and "not mounted" in disks.unlisted
     assert summary.exit is Exit.EXCEPTIONS
-    with pytest.raises(Retryable, match="not mounted"):
-        attach_devices(shipment.ledger, away, shipment.known)
+
+
+def test_a_seed_that_is_not_mounted_is_stopped_until_a_run_finds_it(shipment: Shipment, tmp_path: Path) -> None:
+    attach_destinations(shipment.ledger, shipment.services(tmp_path / "not-mounted"), shipment.known)
+    away = summarise(shipment.ledger, list_destinations(shipment.ledger, shipment.services().destinations))
+
+    attach_destinations(shipment.ledger, shipment.services(), shipment.known)
+    back = summarise(shipment.ledger, list_destinations(shipment.ledger, shipment.services().destinations))
+
+    assert "not mounted" in str(away.destinations[0].closed)
+    assert back.destinations[0].closed == ""

@@ -9,9 +9,10 @@ from blake3 import blake3
 
 from actors.intake import Arrival
 from actors.options import DimseSource, SourceProfile
-from actors.pull import End, Pull
+from actors.pull import Pull
 from actors.routing import Router
 from actors.source import InstanceList, InstanceRef, MoveEnd, MoveOutcome
+from actors.verdict import End
 from imaging.facts import InstanceFacts
 from imaging.octets import MemoryOctets
 from imaging.uid import Uid

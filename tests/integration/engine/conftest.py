@@ -414,6 +414,7 @@ def engine(ledger, ledger_url, s3, tmp_path, wait_until, one_session, monkeypatc
             ],
         )
         bounds = {"lease": timedelta(seconds=6), "attempts": 2, "retry_delay": timedelta(milliseconds=200)}
+        bounds |= {"outage": timedelta(seconds=2)}
         job = JobSetup(
             ledger=LedgerAddress(ledger_url),
             secret=registered.secret,

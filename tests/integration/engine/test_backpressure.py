@@ -12,7 +12,6 @@ import pytest
 from pydantic import ByteSize
 
 from infra.simulator import Simulator, synthetic_archive, workload_archive
-from storage.ledger.exceptions import Resolution
 from storage.ledger.lifecycle import StudyStatus
 from storage.ledger.records import DestinationState
 from storage.sinks.device import Device
@@ -141,16 +140,15 @@ def test_a_dead_fed_destination_holds_only_itself_and_is_fed_once_it_is_back(eng
         problems = job.problems()
 
         (tmp_path / "unplugged").rename(device)
-        for problem in problems:
-            job.ledger.exceptions.resolve(problem.exception_id, Resolution.RETRY, by="test")
+        job.ledger.jobs.reopen(job.registered.destinations["disk"])
         job.start_validator_of("disk")
         job.finish()
         job.stop()
 
     assert there["cloud"][0] == 3 and "disk" not in there
-    assert {(problem.destination, problem.kind) for problem in problems} == {("disk", "ATTEMPTS_EXHAUSTED")}
-    assert {problem.evidence["cause"] for problem in problems} == {"Retryable"}
-    assert {problem.study_uid for problem in problems} == set(archive.manifest().study_uids)
+    assert [(problem.destination, problem.kind, problem.blocking) for problem in problems] == [
+        ("disk", "DESTINATION_AWAY", False)
+    ]
     job.assert_delivered(archive.manifest())
 
 

@@ -1,0 +1,136 @@
+"""How a claim ends when its work did not: one place that decides what an error costs the study.
+
+an attempt          the study's own trouble: after the last attempt it is an exception
+nothing, rest       the endpoint is away: an outage of a night must not use up the attempts of an archive
+nothing, at once    the destination moved on (next device), or the worker is stopping
+an exception        trying again would bring the same
+"""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+import structlog
+
+from actors.faults import fault_site
+from actors.options import MoverLimits
+from actors.problems import problem
+from actors.worker import Stopped, Tally, Turn
+from storage.errors import (
+    AlreadyThere,
+    DeviceFull,
+    IntegrityError,
+    LostClaim,
+    Rejected,
+    Retryable,
+    SinkFull,
+    StorageError,
+    UploadLost,
+)
+from storage.ledger.commits import ValidationCounts
+from storage.ledger.ledger import Ledger
+from storage.ledger.records import Claim, DestinationState, Json
+
+NO_DELAY = timedelta(0)
+LONGEST_DELAY = timedelta(hours=1)
+"""Cap of the doubling pause between attempts: an archive that is mended in the morning is used by nine."""
+
+
+def retry_delay(attempt: int, first: timedelta) -> timedelta:
+    """The pause before the next attempt: doubles from `first`, up to `LONGEST_DELAY`."""
+    return min(first * (1 << min(attempt - 1, 16)), LONGEST_DELAY)
+
+
+def destination_trouble(error: StorageError) -> str:
+    """The exception class of a destination that refused for good."""
+    if isinstance(error, AlreadyThere):
+        return "PACK_CONFLICT"
+    return "DESTINATION_INTEGRITY" if isinstance(error, IntegrityError) else "DESTINATION_REJECTED"
+
+
+class Settling:
+    """Ends claims of one worker; every method is one statement on the claim's row and may raise `LostClaim`."""
+
+    def __init__(
+        self, *, ledger: Ledger, limits: MoverLimits, tally: Tally, study_ref: Callable[[str], str], kind: str
+    ) -> None:
+        self._ledger = ledger
+        self._limits = limits
+        self._tally = tally
+        self._study_ref = study_ref
+        self._away_since: dict[int, float] = {}
+        """By destination: the monotonic time since when it has not answered any lane of this worker."""
+        self._log = structlog.get_logger(f"limosa.{kind}")
+
+    def after(self, claim: Claim, error: Exception) -> Turn:
+        """The claim is settled as `error` demands.
+
+        Raises
+        ------
+        LostClaim
+            It was another's already.
+        Retryable
+            The ledger is away: the row keeps the claim until its lease runs out.
+        """
+        match error:
+            case LostClaim():
+                raise error
+            case Stopped():
+                return self.give_back(claim, "STOPPED")
+            case SinkFull():
+                self._ledger.jobs.set_destination(claim.destination_id, DestinationState.FULL, str(error))
+                return self.give_back(claim, "DESTINATION_FULL")
+            case DeviceFull():
+                return self.give_back(claim, "DEVICE_FULL")
+            case UploadLost():
+                return self.again(claim, "UPLOAD_LOST", {"code": error.code}, delay=NO_DELAY)
+            case AlreadyThere() | IntegrityError() | Rejected():
+                return self.fail(claim, destination_trouble(error), {"code": error.code})
+            case Retryable():
+                return self._away(claim, error)
+            case StorageError():
+                return self.again(claim, type(error).__name__, {"code": error.code})
+            case _:
+                # A fault of ours in one study: the study gets another attempt, the operator gets the place.
+                site = fault_site(error)
+                self._log.error("internal_fault", study=self._study_ref(claim.study_uid), error=site)
+                return self.again(claim, "INTERNAL_FAULT", {"site": site})
+
+    def answered(self, claim: Claim) -> None:
+        """The claim's destination works: an outage that may have been is over."""
+        self._away_since.pop(claim.destination_id, None)
+
+    def _away(self, claim: Claim, error: Retryable) -> Turn:
+        """No attempt is counted. A destination that stays away for the job's patience is stopped, so that a run
+        can end and say so; the next run tries it again."""
+        self._log.warning("endpoint_away", study=self._study_ref(claim.study_uid), code=error.code)
+        since = self._away_since.setdefault(claim.destination_id, time.monotonic())
+        if time.monotonic() - since >= self._limits.outage.total_seconds():
+            self._away_since.pop(claim.destination_id, None)
+            self._ledger.jobs.set_destination(claim.destination_id, DestinationState.STOPPED, f"away: {error}")
+            self._ledger.exceptions.open(
+                problem("DESTINATION_AWAY", {"code": error.code}), destination_id=claim.destination_id
+            )
+        self.give_back(claim, "ENDPOINT_AWAY", delay=self._limits.retry_delay)
+        return Turn.HALTED
+
+    def again(self, claim: Claim, reason: str, evidence: Json, *, delay: timedelta | None = None) -> Turn:
+        """Another attempt, after a pause that doubles; after the last one, an exception of class `reason`."""
+        self._tally.add(failures=1)
+        if claim.attempts >= self._limits.attempts:
+            return self.fail(claim, reason, {**evidence, "attempts": claim.attempts})
+        if delay is None:
+            delay = retry_delay(claim.attempts, self._limits.retry_delay)
+        self._ledger.claims.release(claim, delay=delay, reason=reason, spent=True)
+        return Turn.WORKED
+
+    def give_back(self, claim: Claim, reason: str, *, delay: timedelta = NO_DELAY) -> Turn:
+        """Nothing was the study's fault: no attempt is counted."""
+        self._ledger.claims.release(claim, delay=delay, reason=reason, spent=False)
+        return Turn.WORKED
+
+    def fail(self, claim: Claim, kind: str, evidence: Json, counts: ValidationCounts | None = None) -> Turn:
+        """A person has to look."""
+        self._ledger.commits.fail(claim, problem(kind, evidence), counts=counts)
+        self._log.warning("study_exception", study=self._study_ref(claim.study_uid), kind=kind)
+        return Turn.WORKED
