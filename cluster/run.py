@@ -33,7 +33,7 @@ from storage.errors import Retryable
 from storage.ledger.job import JobHeld, JobLock, Registered
 from storage.ledger.ledger import Ledger
 from storage.ledger.lifecycle import DeliveryState
-from storage.ledger.records import LeaseKind
+from storage.ledger.records import DestinationState, LeaseKind
 from storage.sinks.open import open_sink
 
 LOOK = 1.0
@@ -215,13 +215,19 @@ class Run:
     def _workers(self, registered: Registered, only: Sequence[int] | None) -> list[Worker]:
         setup = job_setup(self._job, self._services, registered, only, self._job.state_dir)
         kinds = _KINDS[self._request.phase]
+        # A worker opens every destination it serves; one that is away must not keep it from serving the others.
+        there = {
+            row.name: registered.destinations[row.name]
+            for row in self._ledger.status.destinations()
+            if row.state is not DestinationState.STOPPED and row.name in registered.destinations
+        }
         found: list[Worker] = []
         if LeaseKind.PULL in kinds:
             found += movers(self._job, setup)
         if LeaseKind.FEED in kinds:
-            found += feeders(self._job, setup, registered)
+            found += feeders(self._job, setup, there)
         if LeaseKind.VALIDATE in kinds:
-            found += validators(self._job, setup, registered)
+            found += validators(self._job, setup, there)
         return found
 
     def _observe(

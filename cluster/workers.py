@@ -1,6 +1,6 @@
 """Which workers a job needs: a pure list from its settings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -51,9 +51,9 @@ def names_of(receiver: Receiver, number: int) -> tuple[str, ...]:
     return tuple(f"mover-{number}-{process}" for process in range(1, receiver.processes + 1))
 
 
-def feeders(job: Job, setup: JobSetup, registered: Registered) -> list[Worker]:
-    """None when the inline destination is the only one."""
-    fed = {name: identity for name, identity in registered.destinations.items() if name != setup.inline}
+def feeders(job: Job, setup: JobSetup, destinations: Mapping[str, int]) -> list[Worker]:
+    """For the destinations (name and id) that are fed; none when the inline one is the only one."""
+    fed = {name: identity for name, identity in destinations.items() if name != setup.inline}
     if not fed:
         return []
     return [
@@ -69,7 +69,8 @@ def feeders(job: Job, setup: JobSetup, registered: Registered) -> list[Worker]:
     ]
 
 
-def validators(job: Job, setup: JobSetup, registered: Registered) -> list[Worker]:
+def validators(job: Job, setup: JobSetup, destinations: Mapping[str, int]) -> list[Worker]:
+    """For these destinations (name and id)."""
     return [
         Worker(
             name=f"validator-{number}",
@@ -80,7 +81,7 @@ def validators(job: Job, setup: JobSetup, registered: Registered) -> list[Worker
                     job=setup,
                     name=f"validator-{number}",
                     lanes=job.cluster.validator_lanes,
-                    destinations=dict(registered.destinations),
+                    destinations=dict(destinations),
                 ),
             ),
         )

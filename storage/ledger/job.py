@@ -150,7 +150,8 @@ class Jobs:
         with self._pool.transaction("reopen destination") as conn:
             return (
                 conn.execute(
-                    "update destination set state = 'open', reason = null where destination_id = %s and state <> 'open'",
+                    "update destination set state = 'open', reason = null"
+                    " where destination_id = %s and state <> 'open'",
                     (destination_id,),
                 ).rowcount
                 == 1
