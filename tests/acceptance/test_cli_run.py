@@ -33,7 +33,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, new_world: Any, late: list[I
     edits = (
         ("associations = 4 ", "quiet = 0.3\nquiet_limit = 2\nassociations = 4 "),
         ("lease = 60 ", "retry_delay = 0.2\nlease = 6 "),
-        ("attempts = 5 ", "attempts = 2 "),
+        ("attempts = 3 ", "attempts = 2 "),
     )
     with new_world(folder, archive, *edits) as made, made.kept():
         yield made
