@@ -159,8 +159,9 @@ class RayRuntime:
         except GetTimeoutError as error:
             raise RuntimeFault(f"worker {name} did not start within {READY_SECONDS:.0f} s") from error
         except RayError as error:
-            cause = getattr(error, "cause", None)
-            raise RuntimeFault(f"worker {name} did not start: {cause or type(error).__name__}") from error
+            # Ray carries what was raised at the worker's start only as the last line of a printed traceback.
+            told = str(error).strip().splitlines()
+            raise RuntimeFault(f"worker {name} did not start: {told[-1] if told else type(error).__name__}") from error
 
     def stop(self, grace: float) -> None:
         """Every worker has drained (within `grace` seconds) and is gone."""
