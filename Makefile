@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 ROUNDS ?= 10
+# Most tests wait for processes and time-outs: three at a time keep two cores busy.
+JOBS ?= 3
 STUDIES ?= 1000000
 INSTANCES ?= 20000000
 
@@ -29,7 +31,7 @@ lint: $(STAMP) ## style, types and the house's import rules
 	$(BIN)/lint-imports --no-logo
 
 test: lint ## everything that has to hold before a commit
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 demo: $(STAMP) ## a whole migration on this machine, ending in a proof
 	$(BIN)/limosa demo

@@ -4,6 +4,7 @@ import os
 import secrets
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ POLL_SECONDS = 0.02
 # How long what was told to stop may take to be gone when the session ends.
 FAREWELL_SECONDS = float(os.environ.get("LIMOSA_TEST_FAREWELL_SECONDS", "10"))
 
-NOT_RUN = pytest.StashKey[dict[str, int]]()
+ABSENT = " absent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,10 +160,6 @@ def wait_until() -> WaitUntil:
     return wait
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[NOT_RUN] = {}
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("peer"):
         for peer in marker.args:
@@ -171,13 +168,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             # A build that quietly skips what it was set up to prove would prove nothing.
             if os.environ.get("CI") == "true":
                 pytest.fail(f"{peer} is absent, and CI must run everything", pytrace=False)
-            absent = item.config.stash[NOT_RUN]
-            absent[peer] = absent.get(peer, 0) + 1
-            pytest.skip(f"{peer} absent")
+            pytest.skip(f"{peer}{ABSENT}")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for peer, count in sorted(config.stash[NOT_RUN].items()):
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    # From the reports, which also come from the processes that share a run.
+    reasons = (str(report.longrepr[2]) for report in terminalreporter.getreports("skipped"))
+    absent = Counter(
+        reason.removeprefix("Skipped: ").removesuffix(ABSENT) for reason in reasons if reason.endswith(ABSENT)
+    )
+    for peer, count in sorted(absent.items()):
         terminalreporter.write_line(f"not run: {peer} absent ({count} tests)", yellow=True)
 
 
