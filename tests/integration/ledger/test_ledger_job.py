@@ -87,11 +87,12 @@ def test_what_is_learnt_about_a_source_outlives_registering(world) -> None:
     assert world.ledger.jobs.profile("unheard-of") == {}
 
 
-def test_only_a_full_destination_is_reopened(world) -> None:
+def test_a_destination_that_was_full_or_away_is_reopened_once(world) -> None:
     world.ledger.jobs.set_destination(world.cloud, DestinationState.FULL, "every device is full")
-    world.ledger.jobs.set_destination(world.second, DestinationState.STOPPED, "by an operator")
+    world.ledger.jobs.set_destination(world.second, DestinationState.STOPPED, "away")
 
     assert world.ledger.jobs.reopen(world.cloud)
+    assert world.ledger.jobs.reopen(world.second)
     assert not world.ledger.jobs.reopen(world.second)
 
 
