@@ -112,7 +112,11 @@ def test_stopping_cuts_idle_associations_and_frees_the_port():
     with socket.create_connection(("127.0.0.1", pacs.port), timeout=DEADLINE) as peer:
         pacs.stop()
 
-        assert peer.recv(4096) == b""
+        try:
+            last = peer.recv(4096)
+        except ConnectionResetError:
+            last = b""  # the association was still waiting to be accepted: its end is a reset, not a close
+        assert last == b""
 
     again = Simulator(synthetic_archive(studies=1), port=pacs.port).start()
     again.stop()
