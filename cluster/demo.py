@@ -18,7 +18,6 @@ from pathlib import Path
 from string import Template
 from types import FrameType
 
-from cluster.cli.exits import Exit
 from cluster.demo_accidents import Accidents
 from cluster.demo_folder import DemoFolder, own_folder
 from cluster.demo_proof import Comparison, compare
@@ -32,6 +31,7 @@ from cluster.demo_source import (
     free_ports,
     launched_archive,
 )
+from cluster.exit import Exit
 from cluster.inventory.walk import Progress as InventoryProgress
 from cluster.job import Job, load_job
 from cluster.logs import start_log

@@ -84,6 +84,11 @@ class Request:
     """At most this many studies that are not delivered yet."""
     inventory: Pass = Pass.CONTINUE
 
+    @property
+    def partial(self) -> bool:
+        """It was asked to leave something for later."""
+        return self.studies is not None or self.limit is not None or self.phase in (Phase.INVENTORY, Phase.MOVE)
+
 
 class Halted(Exception):
     """Nothing can go on until a person acts; the message says what to do."""
@@ -192,7 +197,8 @@ class Run:
             source.close()
 
     def _plan(self, registered: Registered) -> None:
-        if self._request.phase is Phase.INVENTORY:
+        # A plan voids what it renews, so reading back must not make one.
+        if self._request.phase in (Phase.INVENTORY, Phase.VALIDATE):
             return
         while self._ledger.plan.step(PLAN_RULES, only=self._request.studies).studies:
             pass

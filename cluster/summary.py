@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cluster.cli.exits import Exit
+from cluster.exit import Exit
 from storage.durable import sync_folder
 from storage.errors import StorageError
 from storage.ledger.ledger import Ledger
@@ -50,6 +50,8 @@ class DestinationSummary:
     """Of those, packs of a study and revision whose receipt names another."""
     unknown: int
     """Of those, packs of a study and revision without any receipt."""
+    gone: int
+    """Packs with a receipt of a current revision that the destination does not list."""
     state: DestinationState
     reason: str | None
     """Why it takes no more."""
@@ -98,6 +100,11 @@ class Summary:
         return sum(each.unknown for each in self.destinations)
 
     @property
+    def gone(self) -> int:
+        """Packs that were written and are no longer there."""
+        return sum(each.gone for each in self.destinations)
+
+    @property
     def digests_compared(self) -> int:
         return sum(each.digests_compared for each in self.destinations)
 
@@ -111,8 +118,16 @@ class Summary:
 
     @property
     def exit(self) -> Exit:
-        damage = self.digest_mismatches + self.duplicated + self.lost
-        waiting = sum(each.unfinished for each in self.destinations if each.closed)
+        """Of a run that was asked for everything: what is unfinished needs a person, or another run."""
+        return self._exit(self.unfinished)
+
+    @property
+    def exit_of_part(self) -> Exit:
+        """Of a run that was asked for less: what it left at an open destination is left on purpose."""
+        return self._exit(sum(each.unfinished for each in self.destinations if each.closed))
+
+    def _exit(self, waiting: int) -> Exit:
+        damage = self.digest_mismatches + self.duplicated + self.lost + self.gone
         unlisted = sum(bool(each.unlisted) for each in self.destinations)
         return exit_of(self.exceptions_by_kind, damage, self.exception_count + self.unknown + waiting + unlisted)
 
@@ -128,6 +143,7 @@ class Summary:
             "lost": self.lost,
             "duplicated": self.duplicated,
             "unknown_packs": self.unknown,
+            "gone_packs": self.gone,
             "unfinished": self.unfinished,
             "exceptions": self.exception_count,
             "exceptions_by_kind": dict(self.exceptions_by_kind),
@@ -151,6 +167,7 @@ class Listing:
     """None when it could not be asked to the end."""
     duplicated: int
     unknown: int
+    gone: int
     trouble: str = ""
     """Why it could not be asked."""
 
@@ -165,21 +182,28 @@ def list_destinations(ledger: Ledger, destinations: Iterable[SinkOptions]) -> di
         try:
             found[options.name] = list_destination(ledger, open_sink(options))
         except StorageError as error:
-            found[options.name] = Listing(packs=None, duplicated=0, unknown=0, trouble=str(error))
+            found[options.name] = Listing(packs=None, duplicated=0, unknown=0, gone=0, trouble=str(error))
     return found
 
 
 def list_destination(ledger: Ledger, sink: Sink) -> Listing:
-    """The destination's own count of packs, page by page against the receipts; memory stays at one page."""
-    packs = duplicated = unknown = 0
+    """The destination's own count of packs, page by page against the receipts; memory stays at one page.
+
+    Another run may write or plan meanwhile, so the lower of the counts before and after is what must be there.
+    """
+    devices = sink.devices
+    packs = duplicated = unknown = found = 0
+    before = ledger.facts.awaited(sink.name, devices)
     for page in batched(sink.packs(), LISTING_PAGE):
         receipted = ledger.facts.receipted(sink.name, [held.pack for held in page])
         delivered = {held.pack for held in receipted}
+        found += sum(receipted.get(held, False) for held in page)
         stray = [held for held in page if held not in receipted]
         packs += len(page)
         duplicated += sum(held.pack in delivered for held in stray)
         unknown += sum(held.pack not in delivered for held in stray)
-    return Listing(packs=packs, duplicated=duplicated, unknown=unknown)
+    awaited = min(before, ledger.facts.awaited(sink.name, devices))
+    return Listing(packs=packs, duplicated=duplicated, unknown=unknown, gone=max(0, awaited - found))
 
 
 def keep_summary(state_dir: Path, document: Mapping[str, Any]) -> None:
@@ -233,6 +257,7 @@ def summarise(ledger: Ledger, listings: Mapping[str, Listing]) -> Summary:
                 packs=listing.packs if (listing := listings.get(proof.destination)) else None,
                 duplicated=listing.duplicated if listing else 0,
                 unknown=listing.unknown if listing else 0,
+                gone=listing.gone if listing else 0,
                 state=places[proof.destination].state,
                 reason=places[proof.destination].reason,
                 unlisted=listing.trouble if listing else "",

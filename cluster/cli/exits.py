@@ -2,27 +2,16 @@
 
 import sys
 from collections.abc import Callable
-from enum import IntEnum
 
 import typer
 from typer.exceptions import TyperException
 
 from actors.source import SourceUnreachable
+from cluster.exit import Exit
 from cluster.job_errors import JobFileError
 from infra.embedded.process import ServerError
 from storage.errors import IntegrityError, StorageError
 from storage.ledger.job import JobHeld
-
-
-class Exit(IntEnum):
-    """The promise to scripts; listed in --help."""
-
-    DONE = 0
-    FAULT = 1
-    EXCEPTIONS = 2
-    INTEGRITY = 3
-    HELD = 4
-
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 usage or fault, 2 finished with exceptions, "

@@ -33,6 +33,7 @@ SUMMARY_COLUMNS = (
     "missing",
     "duplicated",
     "unknown",
+    "gone",
     "unfinished",
 )
 _NEXT = {
@@ -112,7 +113,7 @@ def execute(job_file: Path, request: Request, out: Output) -> int:
     seconds = time.monotonic() - started
     keep_summary(job.state_dir, plain(summary.document(seconds)))
     show_summary(out, summary, seconds)
-    return summary.exit
+    return summary.exit_of_part if request.partial else summary.exit
 
 
 def show_summary(out: Output, summary: Summary, seconds: float) -> None:

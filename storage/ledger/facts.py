@@ -1,6 +1,6 @@
 """What is known for certain about instances, read back."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from psycopg.rows import DictRow, class_row, dict_row
@@ -129,8 +129,9 @@ class Facts:
             rows = conn.cursor(row_factory=class_row(ReadBackTotals)).execute(_READ_BACKS)
             return tuple(rows)
 
-    def receipted(self, destination: str, packs: Sequence[PackId]) -> frozenset[HeldPack]:
-        """The packs of these studies and revisions that the destination gave receipts for."""
+    def receipted(self, destination: str, packs: Sequence[PackId]) -> dict[HeldPack, bool]:
+        """The packs of these studies and revisions that the destination gave receipts for; true for those that
+        `awaited` counts."""
         with self._pool.transaction("match packs") as conn:
             rows = conn.execute(
                 _RECEIPTED,
@@ -140,10 +141,19 @@ class Facts:
                     "revisions": [pack.revision for pack in packs],
                 },
             )
-            return frozenset(
-                HeldPack(pack=PackId(study_uid=row[0], revision=row[1]), container=Container(row[2]), device=row[3])
+            return {
+                HeldPack(
+                    pack=PackId(study_uid=row[0], revision=row[1]), container=Container(row[2]), device=row[3]
+                ): row[4]
                 for row in rows
-            )
+            }
+
+    def awaited(self, destination: str, devices: Collection[str]) -> int:
+        """Packs of current revisions that must be on these devices of the destination: written, none shipped."""
+        with self._pool.transaction("count awaited packs") as conn:
+            row = conn.execute(_AWAITED, {"destination": destination, "devices": list(devices)}).fetchone()
+        assert row is not None  # an aggregate without grouping has one row
+        return row[0]
 
     def held(self, study_uid: Uid, *, destination: str | None = None, revision: int | None = None) -> HeldStudy | None:
         """Where the study can be read: its latest revision (or the one given), proven copies before others."""
@@ -238,8 +248,14 @@ where s.study_uid = %(study)s and (%(destination)s::text is null or x.name = %(d
 order by d.revision desc, d.validated_at is null, x.inline desc, x.destination_id limit 1"""
 
 _RECEIPTED = """
-select s.study_uid, d.revision, r.container, r.device
+select s.study_uid, d.revision, r.container, r.device,
+  d.revision = s.revision and d.state in ('written', 'arrived', 'validated') as awaited
 from unnest(%(studies)s::text[], %(revisions)s::int[]) as p (study_uid, revision)
 join study s using (study_uid) join delivery d on d.study_key = s.study_key and d.revision = p.revision
 join destination x on x.destination_id = d.destination_id and x.name = %(destination)s
 join receipt r on r.delivery_id = d.delivery_id"""
+
+_AWAITED = """
+select count(*) from destination x join delivery d using (destination_id) join study s using (study_key, revision)
+join receipt r using (delivery_id)
+where x.name = %(destination)s and d.state in ('written', 'arrived', 'validated') and r.device = any(%(devices)s)"""

@@ -132,6 +132,12 @@ class Sink(ObjectReader, Protocol):
     @property
     def traits(self) -> SinkTraits: ...
 
+    @property
+    def devices(self) -> frozenset[str]:
+        """Ids of the devices that are attached, as receipts name them: what `packs` speaks for. An endpoint is
+        the one with the empty name."""
+        ...
+
     def writer(
         self, pack: PackId, container: Container, size_hint: int, journal: Journal, resume: UploadState | None
     ) -> StudyWriter:

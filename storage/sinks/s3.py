@@ -51,6 +51,10 @@ class S3Sink:
         buffers = 2 * capacity(part_target(1, self._options.part_size))
         return SinkTraits(writer_memory=buffers + ENCODER_MEMORY, local=False)
 
+    @property
+    def devices(self) -> frozenset[str]:
+        return frozenset({""})
+
     def writer(
         self, pack: PackId, container: Container, size_hint: int, journal: Journal, resume: UploadState | None
     ) -> StudyWriter:

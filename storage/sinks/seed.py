@@ -52,6 +52,10 @@ class SeedSink:
     def traits(self) -> SinkTraits:
         return SinkTraits(writer_memory=WRITER_MEMORY, local=True)
 
+    @property
+    def devices(self) -> frozenset[str]:
+        return frozenset(slot.device.id for slot in self._slots)
+
     def writer(
         self, pack: PackId, container: Container, size_hint: int, journal: Journal, resume: UploadState | None
     ) -> StudyWriter:

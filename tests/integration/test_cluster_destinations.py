@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from actors.source import StudyFound
-from cluster.cli.exits import Exit
 from cluster.destinations import attach_destinations
+from cluster.exit import Exit
 from cluster.services import Services
 from cluster.summary import list_destinations, summarise
 from imaging.uid import Uid
@@ -100,11 +100,12 @@ def test_work_that_waits_for_a_closed_destination_ends_a_run_with_2_and_the_reas
     assert summary.exit is Exit.EXCEPTIONS
 
 
-def test_work_that_was_left_for_later_at_an_open_destination_is_no_exception(shipment: Shipment) -> None:
+def test_work_left_at_an_open_destination_ends_with_2_unless_the_run_was_asked_for_less(shipment: Shipment) -> None:
     summary = summarise(shipment.ledger, list_destinations(shipment.ledger, shipment.services().destinations))
 
     assert summary.unfinished == 1
-    assert summary.exit is Exit.DONE
+    assert summary.exit is Exit.EXCEPTIONS
+    assert summary.exit_of_part is Exit.DONE
 
 
 def test_a_device_that_is_away_is_not_counted_and_says_why(shipment: Shipment, tmp_path: Path) -> None:

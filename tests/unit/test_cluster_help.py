@@ -1,5 +1,8 @@
 """Help: one short sentence in the list of commands, examples on each command's own page."""
 
+import subprocess
+import sys
+
 import pytest
 import typer
 
@@ -25,3 +28,9 @@ def test_a_command_has_a_short_sentence_and_a_page_with_two_examples_and_the_exi
     assert page.index(short) > page.rindex("\n  $ ")
     assert page.rstrip().endswith("4 another run holds the job.")
     assert f"limosa {name}" in page or f" {name} " in page
+
+
+def test_a_summary_is_made_without_the_command_line() -> None:
+    done = subprocess.run([sys.executable, "-c", "import cluster.summary"], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
