@@ -17,7 +17,6 @@ from actors.source import InstanceRef
 from imaging.facts import InstanceFacts
 from imaging.octets import Octets
 from imaging.uid import Uid
-from storage.errors import StorageError
 
 STOP_POLL = 0.25
 """Seconds between looks at a stop request while waiting."""
@@ -91,7 +90,7 @@ class Intake:
         """
         self.study_uid = study_uid
         self.counts = Counts()
-        self.failure: StorageError | None = None
+        self.failure: Exception | None = None
         self._writer = writer
         self._changed = threading.Condition()
         self._park = park
@@ -131,16 +130,16 @@ class Intake:
     def adopt(self, parked: "Parked") -> Arrival:
         """A surplus instance that the source lists after all goes into the pack."""
         facts = parked.facts
-        with self._changed:
-            del self._surplus[facts.sop_uid]
-            self._adding[facts.sop_uid] = facts
         with parked.opened() as part10:
+            with self._changed:
+                del self._surplus[facts.sop_uid]
+                self._adding[facts.sop_uid] = facts
             return self._add(facts, part10)
 
     def _set_aside(self, facts: InstanceFacts, part10: Octets) -> Arrival:
         try:
             parked = self._park(facts, part10)
-        except StorageError as error:
+        except Exception as error:  # crosses to the lane's thread, as in `_add`
             return self._failed(facts, error)
         with self._changed:
             del self._adding[facts.sop_uid]
@@ -148,7 +147,7 @@ class Intake:
             self._changed.notify_all()
         return Arrival.SURPLUS
 
-    def _failed(self, facts: InstanceFacts, error: StorageError) -> Arrival:
+    def _failed(self, facts: InstanceFacts, error: Exception) -> Arrival:
         with self._changed:
             del self._adding[facts.sop_uid]
             self.failure = self.failure or error
@@ -158,7 +157,9 @@ class Intake:
     def _add(self, facts: InstanceFacts, part10: Octets) -> Arrival:
         try:
             self._writer.add(facts, part10)
-        except StorageError as error:
+        except Exception as error:
+            # Border of two threads: whatever broke the writer, the lane has to hear of it, and nobody may wait for
+            # an instance that is no longer being written.
             return self._failed(facts, error)
         with self._changed:
             del self._adding[facts.sop_uid]
@@ -172,9 +173,9 @@ class Intake:
 
     def reject(self, sop_uid: str) -> None:
         """The instance came but cannot be understood; asking for it again would bring the same. Ignored for
-        instances that this study does not wait for; without a list it may be any."""
+        instances that this study does not wait for; without a list, or with an empty one, it may be any."""
         with self._changed:
-            awaited = self._open_ended or sop_uid in self._expected
+            awaited = self._open_ended or not self._expected or sop_uid in self._expected
             if not awaited or sop_uid in self._held:
                 return
             self._rejected.add(sop_uid)

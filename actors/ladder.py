@@ -87,3 +87,14 @@ def accounted_for(outcome: MoveOutcome, asked: int, arrived: int) -> bool:
         return False
     done = outcome.completed + (outcome.warning or 0)
     return done > 0 and done + (outcome.failed or 0) == asked and arrived >= done
+
+
+def announces_more(outcome: MoveOutcome, asked: int, arrived: int) -> bool:
+    """Whether the archive's own counts name more instances than were asked for and than came: hidden ones that
+    it failed to send, or that are still on their way."""
+    return announced(outcome) > max(asked, arrived)
+
+
+def announced(outcome: MoveOutcome) -> int:
+    """Sub-operations the archive says it performed, well or not."""
+    return (outcome.completed or 0) + (outcome.warning or 0) + (outcome.failed or 0)

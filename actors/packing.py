@@ -76,8 +76,10 @@ class StudyPacker:
         self.close()
         left = self._remembered()
         if left is not None:
-            self._sink.discard(left)
+            # The journal first: it proves the claim, and what it no longer names cannot be resumed even if the
+            # destination is away just now.
             self._journal.reset(reason)
+            self._sink.discard(left)
 
     def close(self) -> None:
         if self._writer is not None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from actors.agreement import Round, disagreement
 from actors.intake import Arrival, Intake, Parked
-from actors.ladder import accounted_for, first_rung, targets
+from actors.ladder import accounted_for, announced, announces_more, first_rung, targets
 from actors.options import DimseSource
 from actors.packing import PackOpener, StudyPacker
 from actors.routing import Router
@@ -56,6 +56,8 @@ class Pull:
         self._park = park
         self._stop = stop
         self._attempt = attempt
+        self._announced: dict[str, Any] = {}
+        """What the source said of instances beyond its list that never came; empty if nothing."""
 
     def run(self) -> Verdict:
         """The study is durable at the inline destination, or the verdict says why not.
@@ -88,20 +90,30 @@ class Pull:
             if intake.failure is not None:
                 raise intake.failure
             verdict = shortfall or self._unsettled(intake) or self._finish(intake, packer, expected)
-            if verdict.end is End.AGAIN and (expected.refs is None or intake.unlisted):
-                # What is in the pack is not known to belong there, so the next attempt must not resume it.
-                packer.start_over(verdict.reason)
             return verdict
         finally:
             packer.close()
+            if not self._resumable(intake, expected, verdict):
+                packer.start_over(verdict.reason if verdict else "ATTEMPT_BROKE_OFF")
             if verdict is None or verdict.end is not End.EXCEPTION:
                 intake.discard_surplus()
+
+    def _resumable(self, intake: Intake, expected: Expected, verdict: Verdict | None) -> bool:
+        """Whether the next attempt may take up the pack, and so only ask for what the list says is missing."""
+        if verdict is not None and verdict.end is End.WRITTEN:
+            return True
+        if intake.surplus or self._announced:
+            # Only a whole retrieve brings what the source does not list: the next attempt has to see it, too.
+            return False
+        # What is in the pack is not known to belong there.
+        doubtful = expected.refs is None or intake.unlisted
+        return not (doubtful and verdict is not None and verdict.end is End.AGAIN)
 
     def _finish(self, intake: Intake, packer: StudyPacker, expected: Expected) -> Verdict:
         held = intake.held
         return Verdict(
             end=End.WRITTEN,
-            evidence=self._counted_more(len(held)),
+            evidence=self._counted_more(len(held)) | self._announced,
             facts=tuple(held.values()),
             expected=intake.expected if expected.refs is not None else frozenset(f.sop_uid for f in held.values()),
             receipt=packer.finish(),
@@ -132,13 +144,21 @@ class Pull:
         """The source counts more instances than it lists. Only a whole retrieve brings what a list that was
         cut leaves out, so it is never spared here, resumed or not, and must end well."""
         target = MoveTarget(study_uid=self._study_uid)
+        before = intake.arrivals
         outcome, _ = self._retrieve(intake, target, len(refs))
         if (verdict := self._blocked(intake, outcome)) is not None:
             return verdict
         intake.wait_quiet(self._options.quiet, self._options.quiet_limit, self._stop)
-        if outcome.end is MoveEnd.SUCCESS or intake.rejected:
+        asked = Round(seen=frozenset(), arrivals=intake.arrivals - before, outcome=outcome)
+        if asked.whole or intake.rejected:
             return None
-        evidence = {**self._counted_more(len(refs)), "status": outcome.status, "failed": outcome.failed}
+        evidence = {
+            **self._counted_more(len(refs)),
+            "status": outcome.status,
+            "failed": outcome.failed,
+            "announced": announced(outcome),
+            "received": asked.arrivals,
+        }
         return Verdict(end=End.AGAIN, reason="EXPECTED_SET_UNKNOWN", evidence=evidence)
 
     def _climb(self, intake: Intake, refs: tuple[InstanceRef, ...]) -> Verdict | None:
@@ -171,7 +191,17 @@ class Pull:
         outcome = self._source.retrieve(target, self._receiver_ae, lambda: self._stop() or intake.failure is not None)
         accounted = accounted_for(outcome, asked, intake.arrivals - before)
         self._wait(intake, NO_WAIT if accounted else min(self._options.quiet, STRAGGLER_GLANCE))
+        if announces_more(outcome, asked, intake.arrivals - before):
+            intake.wait_quiet(self._options.quiet, self._options.quiet_limit, self._stop)
+            if announces_more(outcome, asked, intake.arrivals - before):
+                self._remember_announced(outcome, asked, intake)
         return outcome, accounted
+
+    def _remember_announced(self, outcome: MoveOutcome, asked: int, intake: Intake) -> None:
+        unlisted = sorted(set(outcome.failed_sop_uids) - intake.expected)
+        self._announced = {"asked": asked, "announced": announced(outcome), "failed": outcome.failed}
+        if unlisted:
+            self._announced["failed_uids"] = unlisted[:EVIDENCE_UIDS]
 
     def _wait(self, intake: Intake, quiet: timedelta) -> None:
         intake.wait_settled(quiet, self._options.quiet_limit, self._stop)
@@ -283,10 +313,16 @@ class Pull:
             packer.close()
             intake.discard_surplus()
         again: InstanceList = self._source.list_instances(self._study_uid)
-        if not again.complete:
+        if not again.complete or again.undecodable:
             return LIST_INCOMPLETE
-        if intake.arrivals or again.instances or outcome.end is not MoveEnd.SUCCESS:
-            evidence = {"listed": len(again.instances), "received": intake.arrivals, "status": outcome.status}
+        nothing = Round(seen=frozenset(), arrivals=0, outcome=outcome)
+        if intake.arrivals or again.instances or not nothing.whole:
+            evidence = {
+                "listed": len(again.instances),
+                "received": intake.arrivals,
+                "announced": announced(outcome),
+                "status": outcome.status,
+            }
             return Verdict(end=End.AGAIN, reason="EXPECTED_SET_UNKNOWN", evidence=evidence)
         return Verdict(end=End.EMPTY)
 

@@ -12,7 +12,7 @@ from actors.options import DimseSource, SourceProfile
 from actors.pull import Pull
 from actors.routing import Router
 from actors.source import InstanceList, InstanceRef, MoveEnd, MoveOutcome
-from actors.verdict import End
+from actors.verdict import End, Verdict
 from imaging.facts import InstanceFacts
 from imaging.octets import MemoryOctets
 from imaging.uid import Uid
@@ -312,3 +312,157 @@ def test_instances_that_come_after_the_study_is_done_find_no_intake(packer):
     pull(archive, packer)
 
     assert archive.deliver("1.1") == [None]
+
+
+def pulled_with_surplus(packer, *, second) -> Verdict:
+    """A study of two listed instances, of which the first retrieve brings one and one that is not listed."""
+
+    def first(archive, target):
+        archive.deliver("1.1", "1.9")
+        return success(completed=2)
+
+    return pull(Archive(Router(), ["1.1", "1.2"], [first, second]), packer)
+
+
+def test_a_pack_that_saw_unlisted_instances_is_not_resumed_when_its_attempt_ends_early(packer):
+    def busy(archive, target):
+        return MoveOutcome(end=MoveEnd.BUSY)
+
+    verdict = pulled_with_surplus(packer, second=busy)
+
+    assert verdict.end is End.BUSY
+    assert packer.started_over == "SOURCE_BUSY"
+
+
+def test_a_pack_that_saw_unlisted_instances_is_not_resumed_when_its_attempt_breaks(packer):
+    def broken(archive, target):
+        packer.error = Retryable("away")
+        archive.deliver("1.2")
+        return MoveOutcome(end=MoveEnd.LOST)
+
+    with pytest.raises(Retryable):
+        pulled_with_surplus(packer, second=broken)
+
+    assert packer.started_over
+
+
+def test_a_person_who_retries_a_surplus_gets_the_whole_study_asked_for(packer):
+    def rest(archive, target):
+        archive.deliver("1.2")
+        return success(completed=1)
+
+    verdict = pulled_with_surplus(packer, second=rest)
+
+    assert verdict.reason == "SURPLUS_INSTANCES"
+    assert packer.started_over == "SURPLUS_INSTANCES"
+
+
+def test_an_attempt_without_surplus_leaves_its_pack_to_be_resumed(packer):
+    def busy(archive, target):
+        archive.deliver("1.1")
+        return MoveOutcome(end=MoveEnd.BUSY)
+
+    pull(Archive(Router(), ["1.1", "1.2"], [busy]), packer)
+
+    assert packer.started_over == ""
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        MoveOutcome(end=MoveEnd.SUCCESS, completed=4),
+        MoveOutcome(end=MoveEnd.PARTIAL, completed=2, failed=2, failed_sop_uids=("1.8", "1.9")),
+    ],
+)
+def test_what_the_archive_says_of_instances_beyond_its_list_is_noted(packer, outcome):
+    def step(archive, target):
+        archive.deliver("1.1", "1.2")
+        return outcome
+
+    verdict = pull(Archive(Router(), ["1.1", "1.2"], [step]), packer)
+
+    assert verdict.end is End.WRITTEN
+    assert verdict.evidence["announced"] == 4
+    assert verdict.evidence.get("failed_uids", []) == list(outcome.failed_sop_uids)
+
+
+def test_an_unlisted_instance_that_follows_the_answer_is_waited_for(packer):
+    late = []
+
+    def step(archive, target):
+        archive.deliver("1.1")
+        timer = threading.Timer(0.03, archive.deliver, args=("1.9",))
+        timer.start()
+        late.append(timer)
+        return success(completed=2)
+
+    verdict = pull(Archive(Router(), ["1.1"], [step]), packer)
+
+    late[0].join()
+    assert verdict.reason == "SURPLUS_INSTANCES"
+
+
+def test_a_count_beyond_the_list_needs_a_retrieve_that_brings_all_it_announces(packer):
+    def step(archive, target):
+        archive.deliver("1.1", "1.2")
+        return success(completed=3)
+
+    verdict = pull(Archive(Router(), ["1.1", "1.2"], [step]), packer, claimed=3)
+
+    assert verdict.reason == "EXPECTED_SET_UNKNOWN"
+    assert verdict.end is End.AGAIN
+
+
+def test_an_empty_list_is_not_believed_of_an_archive_that_says_it_sent_something(packer):
+    verdict = pull(Archive(Router(), [], [lambda archive, target: success(completed=5)]), packer)
+
+    assert verdict.end is End.AGAIN
+    assert verdict.evidence["announced"] == 5
+
+
+def test_an_empty_list_is_not_believed_when_something_that_came_was_malformed(packer):
+    def step(archive, target):
+        archive.router.find(STUDY).reject("1.1")
+        return success(completed=0)
+
+    verdict = pull(Archive(Router(), [], [step]), packer)
+
+    assert verdict.end is End.AGAIN
+
+
+def test_an_empty_list_is_not_believed_when_its_repetition_cannot_be_decoded(packer):
+    class Garbling(Archive):
+        def list_instances(self, study_uid):
+            return InstanceList(instances=(), complete=True, undecodable=len(self.asked))
+
+    verdict = pull(Garbling(Router(), [], [lambda archive, target: success(completed=0)]), packer)
+
+    assert verdict.reason == "INSTANCE_LIST_INCOMPLETE"
+
+
+def test_a_writer_that_breaks_in_any_way_ends_the_attempt_instead_of_hanging_it(packer):
+    packer.error = FileNotFoundError("upload part: no such object")
+
+    def step(archive, target):
+        assert archive.deliver("1.1") == [Arrival.FAILED]
+        return MoveOutcome(end=MoveEnd.LOST)
+
+    with pytest.raises(FileNotFoundError):
+        pull(Archive(Router(), ["1.1"], [step]), packer)
+
+
+def test_a_parked_instance_that_cannot_be_opened_ends_the_attempt_instead_of_hanging_it(packer, monkeypatch):
+    def unreadable(self):
+        raise Retryable("too many open files", place="quarantine")
+
+    monkeypatch.setattr(ParkedInstance, "opened", unreadable)
+
+    def step(archive, target):
+        archive.deliver("1.1", "1.2")
+        return success(completed=2)
+
+    archive = Archive(Router(), ["1.1"], [step])
+    archive.lists.append(["1.1", "1.2"])
+
+    with pytest.raises(Retryable):
+        pull(archive, packer)
