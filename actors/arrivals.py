@@ -6,7 +6,7 @@ This is the receiver's handler; it runs in the association's thread and answers 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
 import structlog
@@ -31,6 +31,10 @@ HELD = 0x0000
 OUT_OF_RESOURCES = 0xA700
 """The source may send it again later (PS3.4 table B.2-1)."""
 CANNOT_UNDERSTAND = 0xC000
+
+FINISH_PATIENCE = timedelta(seconds=20)
+"""For the study's commit before an instance that came meanwhile is judged. A pack's last part takes seconds; archives
+give up on a C-STORE answer after 30 seconds and more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,10 @@ class Arrivals:
         peers: Peers,
         ledger: Ledger,
         quarantine: Quarantine,
+        finish_patience: timedelta = FINISH_PATIENCE,
     ) -> None:
         self._router = router
+        self._finish_patience = finish_patience
         self._peers = peers
         self._ledger = ledger
         self._quarantine = quarantine
@@ -145,10 +151,13 @@ class Arrivals:
 
     def _unasked(self, incoming: Incoming, facts: InstanceFacts) -> int:
         """Nobody is pulling the study now: a repeat of what is delivered, a straggler, or really unsolicited."""
+        # Between the last look at the intake and the commit the ledger still says pending: what is refused then, with
+        # A700, would never be asked for again.
+        settled = self._router.wait_settled(facts.study_uid, self._finish_patience)
         known = self._ledger.facts.arrival(facts.study_uid, facts.sop_uid)
         if known.raw1 == facts.raw1:
             return HELD
-        if known.pending:
+        if known.pending and settled:
             # A straggler of an attempt that ended: the study will be pulled again, with this instance in it.
             return OUT_OF_RESOURCES
         kind = "UNSOLICITED" if known.study_key is None else "LATE_INSTANCE"

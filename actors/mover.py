@@ -98,6 +98,8 @@ class Mover:
             if not isinstance(error, StorageError):
                 self._forget_source(lane)
             return self._settling.after(claim, error)
+        finally:
+            self._router.settled(claim.study_uid)
 
     def _pull(self, lane: int, claim: PullClaim, stop: Callable[[], bool]) -> Verdict:
         pack = PackId(study_uid=claim.study_uid, revision=claim.revision)

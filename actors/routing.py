@@ -10,6 +10,7 @@ acknowledged.
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Protocol
 
 from actors.dimse.incoming import Incoming
@@ -29,22 +30,38 @@ class Router:
     """The open intakes of one process, by study."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._open: dict[Uid, Intake] = {}
+        self._finishing: set[Uid] = set()
+        """Nothing is taken for them any more, and the ledger does not say yet what became of them."""
 
     @contextmanager
     def serving(self, intake: Intake) -> Iterator[Intake]:
-        """Instances of the study reach `intake` until the block ends; then the intake is closed."""
+        """Instances of the study reach `intake` until the block ends; then the intake is closed, and the study is
+        finishing until `settled`."""
         with self._lock:
             if intake.study_uid in self._open:
                 raise RuntimeError("one study is being pulled twice in one process")
             self._open[intake.study_uid] = intake
+            self._finishing.discard(intake.study_uid)
         try:
             yield intake
         finally:
             with self._lock:
                 del self._open[intake.study_uid]
+                self._finishing.add(intake.study_uid)
             intake.close()
+
+    def settled(self, study_uid: Uid) -> None:
+        """The ledger says what became of the study."""
+        with self._lock:
+            self._finishing.discard(study_uid)
+            self._lock.notify_all()
+
+    def wait_settled(self, study_uid: Uid, patience: timedelta) -> bool:
+        """Whether the ledger can be asked about the study: it is not finishing, or was settled within `patience`."""
+        with self._lock:
+            return self._lock.wait_for(lambda: study_uid not in self._finishing, patience.total_seconds())
 
     def find(self, study_uid: Uid) -> Intake | None:
         with self._lock:
