@@ -139,6 +139,8 @@ class Mover:
             source.close()
 
     def _conclude(self, claim: PullClaim, verdict: Verdict) -> Turn:
+        if verdict.end not in (End.BUSY, End.STOPPED):
+            self._settling.served(claim)
         match verdict.end:
             case End.WRITTEN:
                 return self._commit(claim, verdict)
@@ -149,7 +151,7 @@ class Mover:
                 return self._settling.again(claim, verdict.reason, verdict.evidence)
             case End.BUSY:
                 self._ledger.control.source_busy(self._source_id, verdict.reason)
-                return self._settling.give_back(claim, verdict.reason, delay=self._limits.retry_delay)
+                return self._settling.busy(claim, verdict.reason)
             case End.HALTED:
                 self._tally.halt(f"{verdict.reason}: {self._receiver_ae} is not registered at the source")
                 self._ledger.exceptions.open(problem(verdict.reason, verdict.evidence))

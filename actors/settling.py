@@ -14,6 +14,7 @@ import structlog
 
 from actors.faults import fault_site
 from actors.options import MoverLimits
+from actors.patience import Patience
 from actors.problems import problem
 from actors.worker import Stopped, Tally, Turn
 from storage.errors import (
@@ -32,6 +33,8 @@ from storage.ledger.ledger import Ledger
 from storage.ledger.records import Claim, DestinationState, Json
 
 NO_DELAY = timedelta(0)
+OURS = frozenset({"ledger", "spool", "quarantine"})
+"""Places of errors that say nothing about a destination."""
 LONGEST_DELAY = timedelta(hours=1)
 """Cap of the doubling pause between attempts: an archive that is mended in the morning is used by nine."""
 
@@ -52,14 +55,23 @@ class Settling:
     """Ends claims of one worker; every method is one statement on the claim's row and may raise `LostClaim`."""
 
     def __init__(
-        self, *, ledger: Ledger, limits: MoverLimits, tally: Tally, study_ref: Callable[[str], str], kind: str
+        self,
+        *,
+        ledger: Ledger,
+        limits: MoverLimits,
+        tally: Tally,
+        study_ref: Callable[[str], str],
+        kind: str,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger = ledger
         self._limits = limits
         self._tally = tally
         self._study_ref = study_ref
-        self._away_since: dict[int, float] = {}
-        """By destination: the monotonic time since when it has not answered any lane of this worker."""
+        self._destinations = Patience(limits.outage, now)
+        """With destinations that do not answer any lane of this worker."""
+        self._refused = Patience(limits.outage, now)
+        """With deliveries whose study the source is always too busy for."""
         self._log = structlog.get_logger(f"limosa.{kind}")
 
     def after(self, claim: Claim, error: Exception) -> Turn:
@@ -84,8 +96,14 @@ class Settling:
                 return self.give_back(claim, "DEVICE_FULL")
             case UploadLost():
                 return self.again(claim, "UPLOAD_LOST", {"code": error.code}, delay=NO_DELAY)
+            case Rejected() if error.place in OURS:
+                return self.again(claim, "Rejected", {"code": error.code, "place": error.place})
             case AlreadyThere() | IntegrityError() | Rejected():
                 return self.fail(claim, destination_trouble(error), {"code": error.code})
+            case Retryable() if error.place in OURS:
+                self._log.warning("worker_in_trouble", study=self._study_ref(claim.study_uid), code=error.code)
+                self.give_back(claim, "WORKER_IN_TROUBLE", delay=self._limits.retry_delay)
+                return Turn.HALTED
             case Retryable():
                 return self._away(claim, error)
             case StorageError():
@@ -98,21 +116,31 @@ class Settling:
 
     def answered(self, claim: Claim) -> None:
         """The claim's destination works: an outage that may have been is over."""
-        self._away_since.pop(claim.destination_id, None)
+        self._destinations.renew(claim.destination_id)
 
     def _away(self, claim: Claim, error: Retryable) -> Turn:
         """No attempt is counted. A destination that stays away for the job's patience is stopped, so that a run
         can end and say so; the next run tries it again."""
         self._log.warning("endpoint_away", study=self._study_ref(claim.study_uid), code=error.code)
-        since = self._away_since.setdefault(claim.destination_id, time.monotonic())
-        if time.monotonic() - since >= self._limits.outage.total_seconds():
-            self._away_since.pop(claim.destination_id, None)
+        if self._destinations.exhausted(claim.destination_id):
+            self._destinations.renew(claim.destination_id)
             self._ledger.jobs.set_destination(claim.destination_id, DestinationState.STOPPED, f"away: {error}")
             self._ledger.exceptions.open(
                 problem("DESTINATION_AWAY", {"code": error.code}), destination_id=claim.destination_id
             )
         self.give_back(claim, "ENDPOINT_AWAY", delay=self._limits.retry_delay)
         return Turn.HALTED
+
+    def busy(self, claim: Claim, reason: str) -> Turn:
+        """The source asks for fewer of us, which is no fault of the study's, unless the source has had no other
+        answer for it for as long as an outage may last: some archives say "busy" of a study they cannot read."""
+        if self._refused.exhausted(claim.delivery_id):
+            return self.again(claim, reason, {})
+        return self.give_back(claim, reason, delay=self._limits.retry_delay)
+
+    def served(self, claim: Claim) -> None:
+        """The source was not too busy for the claim's study."""
+        self._refused.renew(claim.delivery_id)
 
     def again(self, claim: Claim, reason: str, evidence: Json, *, delay: timedelta | None = None) -> Turn:
         """Another attempt, after a pause that doubles; after the last one, an exception of class `reason`."""

@@ -1,0 +1,115 @@
+"""What an error costs a study, its destination and the worker."""
+
+from datetime import timedelta
+from types import SimpleNamespace
+from unittest.mock import create_autospec
+
+import pytest
+
+from actors.options import MoverLimits
+from actors.settling import Settling
+from actors.worker import Tally, Turn
+from storage.errors import Rejected, Retryable
+from storage.ledger.claims import Claims
+from storage.ledger.commits import Commits
+from storage.ledger.exceptions import Exceptions
+from storage.ledger.job import Jobs
+from storage.ledger.records import DestinationState
+
+LIMITS = MoverLimits(outage=timedelta(minutes=30), retry_delay=timedelta(seconds=30), attempts=3)
+AWAY = Retryable("no answer", operation="upload part", place="s3://archive")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def forward(self, **span: float) -> None:
+        self.now += timedelta(**span).total_seconds()
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def ledger():
+    return SimpleNamespace(
+        claims=create_autospec(Claims, instance=True),
+        commits=create_autospec(Commits, instance=True),
+        exceptions=create_autospec(Exceptions, instance=True),
+        jobs=create_autospec(Jobs, instance=True),
+    )
+
+
+@pytest.fixture
+def settling(ledger, clock):
+    return Settling(ledger=ledger, limits=LIMITS, tally=Tally(), study_ref=str, kind="mover", now=clock)
+
+
+def claim(attempts: int = 1):
+    return SimpleNamespace(delivery_id=5, destination_id=1, study_uid="1.2.3", attempts=attempts)
+
+
+def attempts_spent(ledger) -> list[bool]:
+    return [call.kwargs["spent"] for call in ledger.claims.release.call_args_list]
+
+
+def test_a_destination_that_stays_away_for_the_limit_is_stopped(settling, ledger, clock):
+    for _ in range(4):
+        settling.after(claim(), AWAY)
+        clock.forward(minutes=10)
+
+    [call] = ledger.jobs.set_destination.call_args_list
+    assert call.args[:2] == (1, DestinationState.STOPPED)
+
+
+@pytest.mark.parametrize("place", ["spool", "quarantine", "ledger"])
+def test_trouble_of_the_worker_itself_never_stops_a_destination(settling, ledger, clock, place):
+    for _ in range(4):
+        turn = settling.after(claim(), Retryable("no space left", operation="append", place=place, code="ENOSPC"))
+        clock.forward(minutes=10)
+
+    assert turn is Turn.HALTED
+    assert not ledger.jobs.set_destination.called
+    assert attempts_spent(ledger) == [False] * 4
+
+
+def test_a_refusal_of_the_workers_own_disk_is_not_called_one_of_the_destination(settling, ledger):
+    settling.after(claim(attempts=3), Rejected("denied", operation="create", place="spool", code="EACCES"))
+
+    [call] = ledger.commits.fail.call_args_list
+    assert call.args[1].kind == "ATTEMPTS_EXHAUSTED"
+
+
+def test_a_blink_is_no_outage_because_another_one_came_long_before_it(settling, ledger, clock):
+    settling.after(claim(), AWAY)
+    clock.forward(hours=9)
+
+    settling.after(claim(), AWAY)
+
+    assert not ledger.jobs.set_destination.called
+
+
+def test_a_study_the_source_is_always_too_busy_for_uses_up_its_attempts(settling, ledger, clock):
+    for _ in range(4):
+        settling.busy(claim(), "SOURCE_BUSY")
+        clock.forward(minutes=10)
+    settling.busy(claim(attempts=3), "SOURCE_BUSY")
+
+    assert attempts_spent(ledger) == [False, False, False, True]
+    [call] = ledger.commits.fail.call_args_list
+    assert call.args[1].evidence["cause"] == "SOURCE_BUSY"
+
+
+def test_a_study_that_was_served_meanwhile_is_no_trouble_when_the_source_is_busy(settling, ledger, clock):
+    for _ in range(6):
+        settling.busy(claim(), "SOURCE_BUSY")
+        settling.served(claim())
+        clock.forward(minutes=10)
+
+    assert attempts_spent(ledger) == [False] * 6
