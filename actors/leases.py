@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Generic, Protocol, TypeVar
 
-from storage.errors import Retryable
+import structlog
+
+from storage.errors import StorageError
 
 RENEWALS_PER_LEASE = 3
 """Two renewals may fail before a lease runs out."""
@@ -61,6 +63,7 @@ class LeaseKeeper(Generic[C]):
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
+        self._log = structlog.get_logger("limosa.leases")
 
     def start(self) -> None:
         self._thread.start()
@@ -92,8 +95,11 @@ class LeaseKeeper(Generic[C]):
         try:
             lost = self._renew([lease.claim for lease in leases], self._lease)
             self._on_beat()
-        except Retryable:
-            return  # the ledger is away: the leases run out by themselves unless it comes back in time
+        except StorageError as error:
+            # The ledger is away, or refuses for now (a standby that is read-only): the leases run out by themselves
+            # unless it comes back in time, and this thread has to be there when it does.
+            self._log.warning("leases_not_renewed", error=type(error).__name__, code=error.code)
+            return
         for lease in leases:
             if lease.claim.delivery_id in lost:
                 lease.revoke()

@@ -110,7 +110,13 @@ class HandoverServer:
                     continue
                 thread = threading.Thread(target=self._serve, args=(connection,), name="handover", daemon=True)
                 self._threads.add(thread)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # no thread left: the other process keeps the instance
+                with self._lock:
+                    self._threads.discard(thread)
+                connection.close()
+                self._stopping.wait(TICK)
 
     def _serve(self, connection: socket.socket) -> None:
         try:

@@ -175,7 +175,14 @@ class Receiver:
             thread = threading.Thread(target=self._serve, args=(connection, address[0]), name="dimse", daemon=True)
             with self._lock:
                 self._open[thread] = None
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # the machine has no thread left for us: this peer is turned away, the next may not be
+                with self._lock:
+                    del self._open[thread]
+                self._count_rejected("threads")
+                connection.close()
+                self._stopping.wait(ACCEPT_PAUSE)
 
     def _allowed(self, address: str) -> bool:
         if not self._networks:
