@@ -51,7 +51,8 @@ def translated(operation: str) -> Generator[None]:
         yield
     except PoolTimeout:
         raise Retryable("the ledger cannot be reached", operation=operation, place="ledger") from None
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+    except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction) as error:
+        # Read-only is what a standby says until it is promoted: away, for all that is to be written.
         raise Retryable(
             "the ledger is away or busy", operation=operation, place="ledger", code=error.sqlstate or ""
         ) from None

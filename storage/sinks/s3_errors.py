@@ -22,6 +22,8 @@ _LOST = frozenset({"NoSuchUpload", "InvalidPart", "InvalidPartOrder"})
 _EXISTS = frozenset({"PreconditionFailed", "412"})
 _CONFLICT = frozenset({"ConditionalRequestConflict", "409"})
 _ABSENT = frozenset({"NoSuchKey", "404", "NotFound"})
+_OF_UPLOADS = frozenset({"upload part", "complete upload", "abort upload"})
+"""Operations that name an upload: a bare 404, as gateways give it, means that one and no object."""
 _BUSY = frozenset(
     {
         "SlowDown",
@@ -62,9 +64,9 @@ def _from_answer(error: ClientError, operation: str, place: str) -> Exception:
     code = str(error.response.get("Error", {}).get("Code", ""))[:64]
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     kind: type[StorageError]
-    if code in _ABSENT:
+    if code in _ABSENT and operation not in _OF_UPLOADS:
         return FileNotFoundError(f"{operation} {place}: no such object")
-    if code in _LOST:
+    if code in _LOST or code in _ABSENT:
         kind = UploadLost
     elif code in _EXISTS or status == 412:
         kind = AlreadyThere
