@@ -146,6 +146,8 @@ class Run:
         self._watch_inventory = watch_inventory
         self._log = structlog.get_logger("limosa.run")
         self._halted_since: float | None = None
+        self._away_since: float | None = None
+        """When the ledger was first found away; None while it answers."""
 
     def execute(self) -> Registered:
         """Nothing that could be done is left, or an exception row says why.
@@ -244,7 +246,6 @@ class Run:
     ) -> None:
         source_id = registered.sources[self._job.source.name]
         held: JobLock | None = lock
-        away_since: float | None = None
         while True:
             try:
                 if held is None:
@@ -257,8 +258,8 @@ class Run:
                 # Postgres restarted: our lock went with its session, and so may the old session's ghost hold it.
                 if isinstance(error, Retryable):
                     held = None
-                away_since = away_since or time.monotonic()
-                if time.monotonic() - away_since > LEDGER_PATIENCE.total_seconds():
+                self._away_since = self._away_since or time.monotonic()
+                if time.monotonic() - self._away_since > LEDGER_PATIENCE.total_seconds():
                     raise
                 self._log.warning("ledger_away", code=error.code)
                 self._services.revive()
@@ -273,6 +274,7 @@ class Run:
             self._services.revive()
             self._ledger.claims.recover()
             progress = look(self._ledger, source_id, datetime.now(UTC), self._request.phase.value, self._job.opening)
+            self._away_since = None
             self._watch(progress)
             if not any(self._left(kind, only) for kind in kinds):
                 return

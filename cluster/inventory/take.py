@@ -52,12 +52,13 @@ def take_inventory(
         ledger.inventory.begin_generation()
     elif which is Pass.CONTINUE and ledger.inventory.ended(source_id):
         return Progress(stage=Stage.DONE.value, day=None)
-    today = datetime.now(ZoneInfo(job.job.time_zone)).date()
+    now = datetime.now(ZoneInfo(job.job.time_zone))
+    today = now.date()
     log = structlog.get_logger("limosa.inventory")
 
-    def told(now: Progress) -> None:
-        log.info("window_answered", stage=now.stage, asked=now.asked, rows=now.rows, new=now.new)
-        report(now)
+    def told(far: Progress) -> None:
+        log.info("window_answered", stage=far.stage, asked=far.asked, rows=far.rows, new=far.new)
+        report(far)
 
     def walk(plan: Plan | RecountPlan, reuse: Reuse) -> Progress:
         return Walk(
@@ -68,6 +69,7 @@ def take_inventory(
             options=job.inventory,
             charset=job.source.profile.charset,
             report=told,
+            now=now,
             reuse=reuse,
         ).run()
 

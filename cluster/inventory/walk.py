@@ -1,13 +1,14 @@
 """Carries out an inventory plan against a source and writes every answer to the ledger.
 
 A walk that was interrupted starts again at the first question and finds the answers in the ledger: only
-those that are missing, or did not end well, are asked. Begin a new generation to ask everything anew.
+those that are missing, did not end well, or are of an earlier day and may have grown since, are asked. Begin a new
+generation to ask everything anew.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 
 from actors.dimse.find import Answers, decode
@@ -92,9 +93,11 @@ class Walk:
         options: InventoryOptions,
         charset: str,
         report: Callable[[Progress], None],
+        now: datetime,
         reuse: Reuse = Reuse.THIS_GENERATION,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        """`now` is in the archive's time zone."""
         self._source = source
         self._ledger = ledger
         self._source_id = source_id
@@ -102,6 +105,7 @@ class Walk:
         self._options = options
         self._charset = charset
         self._report = report
+        self._now = now
         self._reuse = reuse
         self._sleep = sleep
         self._windows: dict[StudyWindow, int] = {}
@@ -138,7 +142,7 @@ class Walk:
         if self._reuse is Reuse.NOTHING:
             return None
         row = self._ledger.inventory.window(self._source_id, window.keys())
-        if row is None or row.ended != FindEnd.SUCCESS.value:
+        if row is None or row.ended != FindEnd.SUCCESS.value or not self._stands(window, row.at):
             return None
         self._windows[window] = row.window_id
         raw = self._ledger.inventory.answers(row.window_id)
@@ -164,6 +168,12 @@ class Walk:
             raw=raw,
             transfer_syntax=row.transfer_syntax,
         )
+
+    def _stands(self, window: StudyWindow, at: datetime) -> bool:
+        """Whether the answer of that time may still be whole: what a modality sends is dated the day it comes, so
+        a window of that day was half full then, and so was a question without dates."""
+        asked = at.astimezone(self._now.tzinfo).date()
+        return asked >= self._now.date() or (window.date_to is not None and window.date_to < asked)
 
     def _ask(self, window: StudyWindow) -> FindAnswer:
         answer = self._once(window)

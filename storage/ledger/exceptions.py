@@ -10,6 +10,10 @@ from storage.ledger.custody import append
 from storage.ledger.pool import Connection, Pool
 from storage.ledger.records import CustodyNote, OpenProblem, Problem, Severity
 
+EARLIER_KEPT = 100
+"""Differing evidence kept of an exception that is met again and again: enough to work through by hand, and a row
+that a sender of nonsense cannot grow without end."""
+
 
 class Resolution(StrEnum):
     """What a person decided."""
@@ -29,7 +33,8 @@ class Exceptions:
         self._pool = pool
 
     def open(self, problem: Problem, *, study_key: int | None = None, destination_id: int | None = None) -> int:
-        """The problem is on the list; its id. Seen again while open, its row counts and keeps the latest evidence.
+        """The problem is on the list; its id. Seen again while open, its row counts and has the latest evidence,
+        with what it replaced under `earlier`, up to `EARLIER_KEPT`.
 
         A blocking problem of a study stops the study, of a study at a destination that delivery; whoever holds it
         loses the claim. What was written already stays written.
@@ -116,14 +121,7 @@ def put_problem(
 ) -> int:
     """The problem's row exists or counts once more, within the caller's transaction; its id."""
     row = conn.execute(
-        "insert into exception"
-        " (study_key, delivery_id, destination_id, kind, severity, blocking, sop_uid, remedy, owner, evidence)"
-        " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
-        " on conflict (kind, study_key, sop_uid, destination_id) where resolved_at is null do update set"
-        " last_seen = limosa_now(), times_seen = exception.times_seen + 1, evidence = excluded.evidence,"
-        " severity = greatest(exception.severity, excluded.severity),"
-        " blocking = exception.blocking or excluded.blocking, delivery_id = excluded.delivery_id"
-        " returning exception_id",
+        _PUT,
         (
             study_key,
             delivery_id,
@@ -135,6 +133,7 @@ def put_problem(
             problem.remedy,
             problem.owner,
             Jsonb(problem.evidence),
+            EARLIER_KEPT,
         ),
     ).fetchone()
     assert row is not None  # an upsert without a condition returns its row
@@ -181,6 +180,25 @@ def _carry_out(conn: Connection, resolution: Resolution, *, study_key: int, deli
             return
     conn.execute(_DELIVERIES_GO_ON, {"study": study_key, "delivery": delivery_id})
 
+
+_PUT = """
+insert into exception
+  (study_key, delivery_id, destination_id, kind, severity, blocking, sop_uid, remedy, owner, evidence)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+on conflict (kind, study_key, sop_uid, destination_id) where resolved_at is null do update set
+  last_seen = limosa_now(), times_seen = exception.times_seen + 1,
+  severity = greatest(exception.severity, excluded.severity),
+  blocking = exception.blocking or excluded.blocking, delivery_id = excluded.delivery_id,
+  evidence = excluded.evidence || coalesce((
+    select jsonb_build_object('earlier', jsonb_agg(kept.told order by kept.place)) from (
+      select was.told, min(was.place) as place from (
+        select told, place from jsonb_array_elements(coalesce(exception.evidence -> 'earlier', '[]'))
+          with ordinality as listed (told, place)
+        union all
+        select exception.evidence - 'earlier', 1 + jsonb_array_length(coalesce(exception.evidence -> 'earlier', '[]'))
+      ) was where was.told <> excluded.evidence group by was.told order by 2 limit %s) kept
+    having count(*) > 0), '{}')
+returning exception_id"""
 
 _DELIVERY = """
 select d.delivery_id from delivery d join study s using (study_key)

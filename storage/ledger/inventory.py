@@ -263,52 +263,62 @@ def _record_studies(conn: Connection, source_id: int, studies: Sequence[FoundStu
                     study.instance_count,
                 )
             )
-    two_patients = _report_two_patients(conn)
+    identities = _two_patients(conn)
     distinct = conn.execute("select count(distinct study_uid) from found_study").fetchone()
     known = conn.execute(_RENEW).fetchall()
     new = conn.execute(_INSERT, {"source": source_id}).rowcount
     assert distinct is not None  # an aggregate without grouping has one row
     changed = sum(1 for row in known if row[0])
-    if two_patients:
-        _tell_two_patients(conn, two_patients)
+    _tell_two_patients(conn, identities)
+    two_patients = tuple(sorted(identities))
     return Recorded(new=new, changed=changed, same=distinct[0] - new - changed, two_patients=two_patients)
 
 
-def _report_two_patients(conn: Connection) -> tuple[Uid, ...]:
-    """Studies with several identities in this batch, or another than the same pass has met before.
+def _two_patients(conn: Connection) -> dict[Uid, list[list[str | None]]]:
+    """Studies with several identities in this batch, or another than the same pass has met before; all of these.
 
     A different identity in a later pass is no conflict: patients are merged while a migration runs.
     """
     rows = conn.execute(
-        "select study_uid from ("
+        "select study_uid, jsonb_agg(distinct jsonb_build_array(patient_id, issuer)) from ("
         " select study_uid, patient_id, issuer from found_study where patient_id is not null"
         " union all"
         " select s.study_uid, s.patient_id, s.issuer from study s join found_study f using (study_uid), job j"
         " where s.generation = j.generation and s.patient_id is not null) seen"
-        " group by study_uid having count(distinct (patient_id, coalesce(issuer, ''))) > 1 order by study_uid"
+        " group by study_uid having count(distinct (patient_id, coalesce(issuer, ''))) > 1"
     )
-    return tuple(row[0] for row in rows)
+    return {study_uid: identities[:PATIENTS_SHOWN] for study_uid, identities in rows}
 
 
-def _tell_two_patients(conn: Connection, study_uids: Sequence[Uid]) -> None:
-    values = {"uids": list(study_uids), "shown": PATIENTS_SHOWN}
-    for study_key, identities in conn.execute(_IDENTITIES, values).fetchall():
+def _tell_two_patients(conn: Connection, identities: Mapping[Uid, list[list[str | None]]]) -> None:
+    if not identities:
+        return
+    keys = conn.execute(
+        "select study_key, study_uid from study where study_uid = any(%s) order by study_key", (list(identities),)
+    ).fetchall()
+    for study_key, study_uid in keys:
         problem = Problem(
             kind="STUDY_UID_MULTI_PATIENT",
             severity=Severity.WARNING,
             blocking=False,
             remedy="The archive lists this study under several patients. It is delivered as it is; check the patients.",
-            evidence={"patients": identities},
+            evidence={"patients": identities[study_uid]},
         )
         put_problem(conn, problem, study_key=study_key, delivery_id=None, destination_id=None)
 
 
-# What the archive does not say is kept from earlier answers: absent means unknown, never zero.
+# What the archive does not say is kept from earlier answers: absent means unknown, never zero. A study listed under
+# two patients shows now one, now the other: only an identity that was not told yet is a change.
 _RENEW = """
 with last as (select distinct on (study_uid) * from found_study order by study_uid, ordinal desc),
 now as (
-  select o.study_key, o.patient_id is distinct from coalesce(f.patient_id, o.patient_id)
-      or o.issuer is distinct from coalesce(f.issuer, o.issuer)
+  select o.study_key, (o.patient_id is distinct from coalesce(f.patient_id, o.patient_id)
+        or o.issuer is distinct from coalesce(f.issuer, o.issuer))
+      and not exists (select from exception e, (values (jsonb_build_object('patients',
+              jsonb_build_array(jsonb_build_array(f.patient_id, f.issuer))))) as told (identity)
+            where e.study_key = o.study_key and e.kind = 'STUDY_UID_MULTI_PATIENT'
+              and (e.evidence @> told.identity
+                or e.evidence @> jsonb_build_object('earlier', jsonb_build_array(told.identity))))
       or o.series_count is distinct from coalesce(f.series_count, o.series_count)
       or o.instance_count is distinct from coalesce(f.instance_count, o.instance_count) as changed, f.*
   from last f join study o using (study_uid))
@@ -341,10 +351,3 @@ where s.source_id = %(source)s and s.study_key > %(after)s and s.last_seen < %(m
     or exists (select from study_revision r where r.study_key = s.study_key and r.revision = s.revision
                and r.planned_at >= limosa_now() - %(within)s::interval))
 order by s.study_key limit %(limit)s"""
-
-_IDENTITIES = """
-select s.study_key, jsonb_agg(p.identity) as identities
-from study s cross join lateral (
-  select distinct jsonb_build_array(f.patient_id, f.issuer) as identity
-  from found_study f where f.study_uid = s.study_uid limit %(shown)s) p
-where s.study_uid = any(%(uids)s) group by s.study_key"""

@@ -74,8 +74,7 @@ class S3PackWriter:
                 raise ValueError("the facts are not those of these bytes or of this study")
             with self._closing_on_error():
                 if self._sealed:
-                    self._abort()
-                    self._start_over("instances came after the index")
+                    self._abort_and_start_over("instances came after the index")
                 if self._encoder.offset + part10.size > MAX_OBJECT:
                     raise Rejected(f"a study of more than {MAX_OBJECT} bytes", place=self._lane.bucket.place)
                 self._end_part_before(part10.size)
@@ -148,8 +147,7 @@ class S3PackWriter:
             return receipt
         except Conflict:
             # S3 spoils an upload whose completion met another write: its parts must be sent again.
-            self._abort()
-            self._start_over("completion met another write")
+            self._abort_and_start_over("completion met another write")
         return self._receive(stored.size, checksum, stored.etag, stored.version_id)
 
     def _complete_checked(self, checksum: int) -> Stored:
@@ -265,6 +263,12 @@ class S3PackWriter:
         if self._upload.started:
             with suppress(UploadLost):
                 self._lane.bucket.abort(self._key, self._upload.upload_id)
+
+    def _abort_and_start_over(self, reason: str) -> NoReturn:
+        # The journal first: it refuses a worker that lost its claim, whose successor goes on with this upload.
+        self._journal.reset(reason)
+        self._abort()
+        raise UploadLost(reason, operation="resume upload", place=self._lane.bucket.place)
 
     def _start_over(self, reason: str) -> NoReturn:
         self._journal.reset(reason)

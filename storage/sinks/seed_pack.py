@@ -95,7 +95,12 @@ class SeedPackWriter:
             return None
         try:
             lock_file(descriptor, device.place)
-            if os.fstat(descriptor).st_size < end:
+            found = os.fstat(descriptor)
+            if found.st_nlink != 1:
+                # Whoever held the lock until now has removed the file that we had opened already.
+                os.close(descriptor)
+                return None
+            if found.st_size < end:
                 device.remove(state.key)
                 os.close(descriptor)
                 return None
@@ -143,6 +148,7 @@ class SeedPackWriter:
                         for piece in self._encoder.finish():
                             self._write(piece)
                         self._commit()
+                    self._require_named()
                     self._write_sidecar()
                     self._receipt = Receipt(
                         key=self._key,
@@ -192,6 +198,12 @@ class SeedPackWriter:
         index = Index(pack=self._pack, container=self._container, members=tuple(self._encoder.members))
         put_sidecar(self._device, index, self._key)
 
+    def _require_named(self) -> None:
+        """A file that somebody removed meanwhile would be gone with our descriptor."""
+        if os.fstat(self._descriptor).st_nlink != 1:
+            self._journal.reset("the device lost the pack")
+            raise UploadLost("the file was removed", operation="finish", place=self._device.place)
+
     def _require_open(self) -> None:
         if self._descriptor < 0:
             raise Retryable("the writer is closed", operation="write", place=self._device.place)
@@ -201,33 +213,37 @@ class SeedPackWriter:
         try:
             yield
         except OSError as error:
-            size = self._written
-            self.close()
             if error.errno in _FULL:
-                self._remove_and_reset(size)
+                self._remove_and_reset()
                 raise DeviceFull("is full", operation="write", place=self._device.place, code="ENOSPC") from error
-            failure = _failed(error, "write", self._devices, self._device, self._journal)
-            if error.errno in _BROKEN:
-                with suppress(OSError):
-                    # It may refuse this as well; sealing a seed looks for what the ledger does not know.
-                    self._device.remove(self._key)
+            try:
+                failure = _failed(error, "write", self._devices, self._device, self._journal)
+                if error.errno in _BROKEN:
+                    with suppress(OSError):
+                        # It may refuse this as well; sealing a seed looks for what the ledger does not know.
+                        self._device.remove(self._key)
+            finally:
+                self.close()
             raise failure from error
         except DeviceFull:
-            size = self._written
-            self.close()
-            self._remove_and_reset(size)
+            self._remove_and_reset()
             raise
         except BaseException:
             # Whatever it was, half an instance may be in the file: the next worker cuts it off.
             self.close()
             raise
 
-    def _remove_and_reset(self, size: int) -> None:
-        """A partial pack would be ingested as it is, so it goes before the journal forgets it."""
-        self._devices.mark_full(self._device, size)
-        self._device.remove(self._key)
-        self._device.remove(index_key_beside(self._pack, self._container, self._key))
-        self._journal.reset("device full")
+    def _remove_and_reset(self) -> None:
+        """A partial pack would be ingested as it is, so it goes before the journal forgets it; and before the lock
+        does, or another worker takes over a file without a name."""
+        try:
+            # A pack is a little larger than its promise: refused by its size, the same study would come back for ever.
+            self._devices.mark_full(self._device, min(self._written, self.promised or self._written))
+            self._device.remove(self._key)
+            self._device.remove(index_key_beside(self._pack, self._container, self._key))
+            self._journal.reset("device full")
+        finally:
+            self.close()
 
 
 class AdoptingWriter:

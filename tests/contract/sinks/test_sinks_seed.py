@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from storage.errors import AlreadyThere, DeviceFull, Rejected, Retryable, SinkFull
+from storage.errors import AlreadyThere, DeviceFull, Rejected, Retryable, SinkFull, UploadLost
 from storage.packs.model import Container
 from storage.packs.naming import index_key, pack_key
 from storage.packs.reader import PackReader
@@ -261,3 +261,33 @@ def test_no_error_of_a_device_names_a_study(tmp_path: Path, kit: SimpleNamespace
             attempt()
         assert study.pack.study_uid not in f"{caught.value} {caught.value.__cause__}"
         assert caught.value.__suppress_context__
+
+
+def test_a_study_that_is_just_larger_than_its_promise_does_not_come_back_to_the_same_device(
+    small_device: Path, kit: SimpleNamespace
+) -> None:
+    sink_of(small_device)  # labels the device
+    free = os.statvfs(small_device)
+    study, journal = kit.Study([MIB] * 5), kit.Journal()
+    room = 5 * MIB + 1024
+    sink = sink_of(small_device, reserve=free.f_bavail * free.f_frsize - room)
+    with pytest.raises(DeviceFull):
+        writer = sink.writer(study.pack, Container.TAR, 5 * MIB, journal, None)
+        study.feed(writer)
+        writer.finish()
+
+    with pytest.raises(SinkFull):
+        sink.writer(study.pack, Container.TAR, 5 * MIB, journal, None)
+
+
+def test_a_pack_that_lost_its_name_is_never_receipted(tmp_path: Path, kit: SimpleNamespace) -> None:
+    sink = sink_of(tmp_path / "disk")
+    study, journal = kit.Study([MIB]), kit.Journal()
+    writer = sink.writer(study.pack, Container.TAR, 0, journal, None)
+    study.feed(writer)
+    (tmp_path / "disk" / pack_key(study.pack, Container.TAR)).unlink()
+
+    with pytest.raises(UploadLost):
+        writer.finish()
+
+    assert journal.row is None

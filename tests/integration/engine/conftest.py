@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -179,6 +179,7 @@ class Engine:
             options=InventoryOptions(),
             charset=self.job.source.profile.charset,
             report=lambda progress: None,
+            now=datetime(today.year, today.month, today.day, tzinfo=ZoneInfo("UTC")),
         ).run()
         source.close()
         return progress

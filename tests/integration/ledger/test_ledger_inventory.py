@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from storage.ledger.exceptions import Resolution
+from storage.ledger.exceptions import EARLIER_KEPT, Resolution
 from storage.ledger.inventory import Recorded
 from storage.ledger.lifecycle import StudyState
 from storage.ledger.plan import Planned
@@ -277,3 +277,42 @@ def test_a_worker_is_known_by_its_last_beat(world) -> None:
     assert (row.beat_at - row.started_at).total_seconds() >= 5
     world.ledger.control.dismiss("mover-1")
     assert world.ledger.control.workers() == ()
+
+
+def test_a_study_under_two_patients_is_planned_anew_only_for_a_patient_not_told_yet(world) -> None:
+    one, two = world.found("1.2", patient_id="MRN1"), world.found("1.2", patient_id="MRN2")
+    world.ledger.inventory.record_studies(world.source, [one, two])
+    world.ledger.plan.step({})
+
+    planned = []
+    for batches in ([[one, two], [one], [two]], [[one], [two]], [[world.found("1.2", patient_id="MRN3")]]):
+        world.ledger.inventory.begin_generation()
+        for batch in batches:
+            world.ledger.inventory.record_studies(world.source, batch)
+        planned.append(world.ledger.plan.step({}).studies)
+
+    assert planned == [0, 0, 1]
+
+
+def test_an_exception_met_again_keeps_what_it_said_before(world) -> None:
+    for window in ("2019", "2020", "2019", "2021"):
+        told = Problem(
+            kind="INV_UNSPLITTABLE", severity=Severity.ERROR, blocking=False, remedy="Look.", evidence={"keys": window}
+        )
+        world.ledger.exceptions.open(told)
+
+    (row,) = world.ledger.exceptions.list_open()
+    assert row.times_seen == 4
+    assert row.evidence["keys"] == "2021"
+    assert {each["keys"] for each in row.evidence["earlier"]} == {"2019", "2020"}
+
+
+def test_what_an_exception_keeps_of_before_is_bounded(world) -> None:
+    for number in range(EARLIER_KEPT + 5):
+        told = Problem(
+            kind="UNSOLICITED", severity=Severity.WARNING, blocking=False, remedy="Look.", evidence={"n": number}
+        )
+        world.ledger.exceptions.open(told)
+
+    (row,) = world.ledger.exceptions.list_open()
+    assert (row.evidence["n"], len(row.evidence["earlier"])) == (EARLIER_KEPT + 4, EARLIER_KEPT)

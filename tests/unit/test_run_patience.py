@@ -1,0 +1,59 @@
+"""A driver's patience with an absent ledger is for one absence, not for all of a run's."""
+
+from types import SimpleNamespace
+from unittest.mock import MagicMock
+
+import pytest
+
+from cluster import run as module
+from cluster.run import LEDGER_PATIENCE, Request, Run
+from storage.errors import Retryable
+from storage.ledger.records import LeaseKind
+
+
+class Clock:
+    """Time that only moves when somebody waits."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_short_absences_over_a_long_run_do_not_end_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    looks = 0
+
+    def look(*_: object) -> SimpleNamespace:
+        nonlocal looks
+        looks += 1
+        clock.now += LEDGER_PATIENCE.total_seconds() / 2
+        if looks % 2:
+            raise Retryable("away", operation="look", place="ledger")
+        return SimpleNamespace(halted=(), claims=1)
+
+    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(module, "look", look)
+    ledger = MagicMock()
+    ledger.status.left_of.side_effect = lambda *_: looks < 10
+    driver = Run(MagicMock(), MagicMock(), ledger, Request(), watch=MagicMock(), watch_inventory=MagicMock())
+
+    driver._observe(MagicMock(), MagicMock(), (LeaseKind.PULL,), None)
+
+    assert looks == 10
+
+
+def test_one_long_absence_ends_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(module, "look", MagicMock(side_effect=Retryable("away", operation="look", place="ledger")))
+    driver = Run(MagicMock(), MagicMock(), MagicMock(), Request(), watch=MagicMock(), watch_inventory=MagicMock())
+
+    with pytest.raises(Retryable):
+        driver._observe(MagicMock(), MagicMock(), (LeaseKind.PULL,), None)
+
+    assert clock.now - 1000 > LEDGER_PATIENCE.total_seconds()
