@@ -80,8 +80,9 @@ CATALOGUE: dict[str, ProblemClass] = {
     "COUNT_EXCEEDS_LIST": ProblemClass(
         Severity.WARNING,
         False,
-        "The source counts more instances in this study than it lists, and sends just those it lists: rejected or "
-        "hidden objects, usually. All that it lists is delivered; compare the count at the source.",
+        "The source counts more instances in this study than it lists, or says that it sent or failed to send more, "
+        "and just those it lists came: rejected or hidden objects, usually. All that it lists is delivered; compare "
+        "the count at the source.",
     ),
     "STUDY_UID_MULTI_PATIENT": ProblemClass(
         Severity.WARNING,
