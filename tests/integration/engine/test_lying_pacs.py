@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -439,7 +440,8 @@ def allowed(job) -> float:
 )
 def test_a_source_that_asks_for_less_gets_less_and_everything_completes(lying, faults):
     archive = small(5)
-    with lying(archive, Faults(), associations=4, pull_limit=4) as (pacs, job):
+    patient = {"outage": timedelta(minutes=5)}
+    with lying(archive, Faults(), associations=4, pull_limit=4, limits=patient) as (pacs, job):
         job.take_inventory()
         job.plan()
         pacs.faults = faults
