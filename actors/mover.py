@@ -8,7 +8,7 @@ byte budget and the ledger.
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, assert_never
+from typing import assert_never
 
 import structlog
 
@@ -27,8 +27,9 @@ from actors.verdict import EVIDENCE_UIDS, End, Verdict
 from actors.worker import Tally, Turn
 from imaging.roots import uid_set_root
 from storage.errors import StorageError
+from storage.ledger.facts import SharedSop
 from storage.ledger.ledger import Ledger
-from storage.ledger.records import PullClaim
+from storage.ledger.records import Problem, PullClaim
 from storage.packs.model import PackId
 from storage.sinks.protocol import Sink
 
@@ -166,20 +167,14 @@ class Mover:
     def _commit(self, claim: PullClaim, verdict: Verdict) -> Turn:
         if verdict.receipt is None:
             raise RuntimeError("a written study has a receipt")
-        shared = self._ledger.commits.written(
+        self._ledger.commits.written(
             claim,
             expected_root=uid_set_root(verdict.expected),
             receipt=verdict.receipt,
             note=written_note(verdict, self._receiver_ae),
+            problems=lambda shared: warnings(verdict, shared),
             facts=verdict.facts,
         )
-        if shared:
-            uids = sorted({each.sop_uid for each in shared})
-            self._note(claim, "SOP_UID_SHARED", {"count": len(uids), "sop_uids": uids[:EVIDENCE_UIDS]})
-        if verdict.counts.differing:
-            self._note(claim, "DUPLICATE_DIFFERS", {"count": verdict.counts.differing})
-        if verdict.evidence:
-            self._note(claim, "COUNT_EXCEEDS_LIST", verdict.evidence)
         self._ledger.control.source_ok(self._source_id)
         self._settling.answered(claim)
         self._tally.halt("")
@@ -193,12 +188,22 @@ class Mover:
         )
         return Turn.WORKED
 
-    def _note(self, claim: PullClaim, kind: str, evidence: dict[str, Any]) -> None:
-        self._ledger.exceptions.open(problem(kind, evidence), study_key=claim.study_key)
-
     def _source_away(self, claim: PullClaim, *, refused: bool) -> Turn:
         """Nobody's fault but the source's: no attempt is spent; a refusal means it wants fewer of us."""
         if refused:
             self._ledger.control.source_busy(self._source_id, "SOURCE_REFUSED")
         self._settling.give_back(claim, "SOURCE_REFUSED" if refused else "SOURCE_UNREACHABLE")
         return Turn.HALTED
+
+
+def warnings(verdict: Verdict, shared: Sequence[SharedSop]) -> list[Problem]:
+    """What was odd about a study that is complete all the same."""
+    found: list[Problem] = []
+    if shared:
+        uids = sorted({each.sop_uid for each in shared})
+        found.append(problem("SOP_UID_SHARED", {"count": len(uids), "sop_uids": uids[:EVIDENCE_UIDS]}))
+    if verdict.counts.differing:
+        found.append(problem("DUPLICATE_DIFFERS", {"count": verdict.counts.differing}))
+    if verdict.evidence:
+        found.append(problem("COUNT_EXCEEDS_LIST", verdict.evidence))
+    return found

@@ -5,7 +5,7 @@ Nothing is `validated` without it: every instance is read, described anew, and i
 
 from collections.abc import Callable, Iterator, Mapping
 
-from actors.copying import instances, landed, one_by_one
+from actors.copying import landed, one_by_one
 from actors.custody import validated_note
 from actors.leases import Lease
 from actors.options import MoverLimits
@@ -21,7 +21,9 @@ from storage.errors import IntegrityError
 from storage.ledger.commits import ValidationCounts
 from storage.ledger.ledger import Ledger
 from storage.ledger.records import ValidateClaim
-from storage.packs.model import Member, PackId
+from storage.packs.crc64 import crc64
+from storage.packs.index import InvalidIndex
+from storage.packs.model import Container, Member, PackId
 from storage.packs.reader import PackReader
 from storage.sinks.protocol import Sink
 from storage.spool import LandingPlace
@@ -66,7 +68,7 @@ class Validator:
         del lane
         claim = lease.claim
         try:
-            read_back = self._read_back(claim, stop)
+            read_back, around = self._read_back(claim, stop)
         except IntegrityError as error:
             # Not even the index can be trusted.
             return self._settling.fail(claim, "DIGEST_MISMATCH", {"code": error.code, "what": "index"})
@@ -79,6 +81,8 @@ class Validator:
         self._settling.answered(claim)
         if not read_back.proven:
             return self._settling.fail(claim, "DIGEST_MISMATCH", read_back.evidence(), counts_of(read_back))
+        if around:
+            return self._settling.fail(claim, "DIGEST_MISMATCH", {"what": around})
         self._ledger.commits.validated(
             claim,
             instances=read_back.instances,
@@ -88,7 +92,8 @@ class Validator:
         self._tally.add(studies=1, instances=read_back.instances, size=read_back.bytes)
         return Turn.WORKED
 
-    def _read_back(self, claim: ValidateClaim, stop: Callable[[], bool]) -> ReadBack | None:
+    def _read_back(self, claim: ValidateClaim, stop: Callable[[], bool]) -> tuple[ReadBack | None, str]:
+        """What was read, None when stopped; and what is wrong although every instance is right."""
         ledger: dict[str, InstanceFacts] = {
             facts.sop_uid: facts for facts in self._ledger.facts.instances(claim.study_key, claim.revision)
         }
@@ -100,21 +105,25 @@ class Validator:
             claim.receipt.key,
             device=claim.receipt.device,
         )
+        summed: Summed | None = Summed()
         try:
-            for member, pieces in instances(reader):
+            for member, pieces in reader.walk(summed.add):
                 if stop():
-                    return None
+                    return None, ""
                 self._compare(read_back, member, pieces)
         except (IntegrityError, FileNotFoundError):
             # The stream cannot be followed past a damaged instance.
+            summed = None
             for member, pieces in one_by_one(reader, read_back.seen):
                 if stop():
-                    return None
+                    return None, ""
                 try:
                     self._compare(read_back, member, pieces)
                 except (IntegrityError, FileNotFoundError) as error:
                     read_back.cannot_read(member.facts.sop_uid, error)
-        return read_back
+        if read_back.proven and claim.receipt.container is not Container.P10:
+            return read_back, around_instances(reader, summed, claim.receipt.crc64)
+        return read_back, ""
 
     def _compare(self, read_back: ReadBack, member: Member, pieces: Iterator[bytes]) -> None:
         with landed(self._place, pieces) as part10:
@@ -122,6 +131,34 @@ class Validator:
                 read_back.compare(redescribe(part10, member.facts))
             except Refused as error:
                 read_back.cannot_read(member.facts.sop_uid, error)
+
+
+class Summed:
+    """The CRC-64 of what has passed."""
+
+    def __init__(self) -> None:
+        self.value = 0
+
+    def add(self, piece: bytes) -> None:
+        self.value = crc64(piece, self.value)
+
+
+def around_instances(reader: PackReader, summed: Summed | None, receipted: int | None) -> str:
+    """What is not as it was written beside the instances, empty when nothing: tar headers and end blocks, that
+    other tools need, and the index beside the pack.
+
+    `summed` is None where no walk came to its end; then the object is read once more.
+    """
+    if summed is None:
+        summed = Summed()
+        for piece in reader.pieces():
+            summed.add(piece)
+    if receipted is not None and summed.value != receipted:
+        return "object"
+    try:
+        return "" if reader.sidecar() == reader.index() else "sidecar"
+    except (FileNotFoundError, InvalidIndex):
+        return "sidecar"
 
 
 def redescribe(part10: Octets, claimed: InstanceFacts) -> InstanceFacts:

@@ -3,7 +3,7 @@
 Order is always: bytes durable at the destination, then the row says so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from imaging.facts import InstanceFacts
@@ -44,13 +44,15 @@ class Commits:
         expected_root: bytes,
         receipt: Receipt,
         note: CustodyNote,
+        problems: Callable[[tuple[SharedSop, ...]], Sequence[Problem]] = lambda shared: (),
         facts: Sequence[InstanceFacts] | None = None,
     ) -> tuple[SharedSop, ...]:
         """The study's revision is complete and durable at the inline destination; the others may be fed from it.
 
         The instances are `facts`, or the members the journal holds when `facts` is None; `expected_root` is
         `imaging.roots.uid_set_root` of the instances the source says the study has. Returned are the SOP Instance
-        UIDs that other studies hold too: noticed, not refused.
+        UIDs that other studies hold too: noticed, not refused. What `problems` makes of them and of all else that was
+        odd is opened in the same transaction, so that no warning is lost with the connection.
 
         Raises
         ------
@@ -83,6 +85,8 @@ class Commits:
                 "update delivery set ready = true where study_key = %s and revision = %s and not ready",
                 (claim.study_key, claim.revision),
             )
+            for problem in problems(shared):
+                put_problem(conn, problem, study_key=claim.study_key, delivery_id=None, destination_id=None)
             _forget_upload(conn, claim)
             _note(conn, claim, note)
         return shared

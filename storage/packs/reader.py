@@ -6,7 +6,7 @@ the iteration has ended: act on nothing before.
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import zstandard
 from blake3 import blake3
@@ -47,6 +47,8 @@ class PackReader:
         self._key = key
         self._device = device
         self._index: Index | None = None
+        self._size = 0
+        """Of the object; known with the index."""
 
     def index(self) -> Index:
         """The pack's own index; for P10 the index object beside it. Read once.
@@ -91,10 +93,11 @@ class PackReader:
             pieces = self._objects.stream(self._key, member.offset, member.length, device=self._device)
         return self._verified(member, pieces)
 
-    def walk(self) -> Iterator[tuple[Member, Iterator[bytes]]]:
+    def walk(self, tap: Callable[[bytes], None] | None = None) -> Iterator[tuple[Member, Iterator[bytes]]]:
         """Every instance in the order of the pack, each like `open`, with one request for the whole pack.
 
-        An iterator that was not drained is drained (and so verified) before the next instance comes.
+        An iterator that was not drained is drained (and so verified) before the next instance comes. `tap` is given
+        each piece of the object, headers and all that stands behind the instances included; of P10, nothing.
         """
         members = self.index().members
         if self._container is Container.P10:
@@ -102,9 +105,15 @@ class PackReader:
                 yield from _drained(member, self.open(member))
             return
         end = members[-1].offset + members[-1].length if members else 0
-        source = _Cutter(self._objects.stream(self._key, 0, end, device=self._device))
+        pieces = self._objects.stream(self._key, 0, end if tap is None else self._size, device=self._device)
+        source = _Cutter(pieces if tap is None else _tapped(pieces, tap))
         for member in members:
             yield from _drained(member, self._verified(member, source.take(member.length)))
+        source.drain()
+
+    def pieces(self) -> Iterator[bytes]:
+        """The object as it is. Empty before the index was read."""
+        return self._objects.stream(self._key, 0, self._size, device=self._device)
 
     def _verified(self, member: Member, pieces: Iterator[bytes]) -> Iterator[bytes]:
         if self._container is Container.TAR_ZST:
@@ -117,7 +126,7 @@ class PackReader:
             raise IntegrityError("an instance's bytes differ from STO1", operation="read", place="pack")
 
     def _from_tail(self) -> Index:
-        size = self._objects.size(self._key, device=self._device)
+        size = self._size = self._objects.size(self._key, device=self._device)
         tail = self._fetch(self._key, max(0, size - TAIL), min(size, TAIL))
         behind = len(END) if self._container is Container.TAR else _seek_table_size(tail)
         back = behind + LOCATOR
@@ -162,6 +171,17 @@ class _Cutter:
             piece = piece[:length]
             length -= len(piece)
             yield piece
+
+    def drain(self) -> None:
+        """All that is left was asked for."""
+        for _ in self._pieces:
+            pass
+
+
+def _tapped(pieces: Iterator[bytes], tap: Callable[[bytes], None]) -> Iterator[bytes]:
+    for piece in pieces:
+        tap(piece)
+        yield piece
 
 
 def _drained(member: Member, pieces: Iterator[bytes]) -> Iterator[tuple[Member, Iterator[bytes]]]:

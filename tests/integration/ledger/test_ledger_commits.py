@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from imaging.uid import Uid
-from storage.errors import IntegrityError, Rejected
+from storage.errors import IntegrityError, LostClaim, Rejected
 from storage.ledger.commits import ValidationCounts
 from storage.ledger.evidence import first_broken_link
 from storage.ledger.exceptions import Resolution
@@ -246,3 +246,28 @@ def test_a_late_instance_is_recognised_by_its_digest(world) -> None:
     assert (late.raw1, late.pending, late.study_key) == (None, False, known.study_key)
     assert awaited.pending
     assert strange.study_key is None
+
+
+def test_what_was_odd_about_a_written_study_is_told_with_it_or_not_at_all(world) -> None:
+    world.planned("1.2")
+    claim = world.pull()
+    facts = world.facts("1.2")
+    odd = Problem(kind="COUNT_EXCEEDS_LIST", severity=Severity.WARNING, blocking=False, remedy="Look.", evidence={})
+
+    def commit() -> None:
+        world.ledger.commits.written(
+            claim,
+            facts=facts,
+            expected_root=world.root(facts),
+            receipt=RECEIPT,
+            note=NOTE,
+            problems=lambda shared: [odd] if not shared else [],
+        )
+
+    commit()
+    once = [(problem.kind, problem.times_seen) for problem in world.ledger.exceptions.list_open()]
+    with pytest.raises(LostClaim):
+        commit()
+
+    assert once == [("COUNT_EXCEEDS_LIST", 1)]
+    assert [(problem.kind, problem.times_seen) for problem in world.ledger.exceptions.list_open()] == once
