@@ -59,7 +59,8 @@ class SourceCheck:
             yield from self._ask()
         except SourceUnreachable as error:
             step = (
-                f"Have the archive's administrator register the calling AE title {self._options.calling_ae_title}."
+                f"Check ae_title in [source] ({self._options.ae_title}); if it is right, have the archive's "
+                f"administrator register the calling AE title {self._options.calling_ae_title}."
                 if error.refused
                 else "Correct host and port in [source], or open the firewall."
             )

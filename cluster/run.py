@@ -10,7 +10,6 @@ the workers of a Ray that outlives it go on, and running it again does only what
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -29,7 +28,7 @@ from cluster.runtime import RayRuntime, Worker
 from cluster.services import Services
 from cluster.workers import feeders, job_setup, movers, validators
 from imaging.uid import Uid
-from storage.errors import Retryable
+from storage.errors import Rejected, Retryable
 from storage.ledger.job import JobHeld, JobLock, Registered
 from storage.ledger.ledger import Ledger
 from storage.ledger.lifecycle import DeliveryState
@@ -298,7 +297,11 @@ class Run:
         registered = register_job(self._job, self._ledger)
         for options in self._services.destinations:
             live = self._ledger.uploads.live_upload_ids(registered.destinations[options.name])
-            with suppress(Retryable):  # an endpoint that is away now is swept by the next run
+            try:
                 swept = open_sink(options).sweep(live)
-                if swept:
-                    self._log.info("uploads_swept", destination=options.name, count=swept)
+            except (Retryable, Rejected) as error:
+                # An endpoint that is away or refuses us now is swept by the next run; the summary says what it lacks.
+                self._log.warning("sweep_failed", destination=options.name, code=error.code)
+                continue
+            if swept:
+                self._log.info("uploads_swept", destination=options.name, count=swept)

@@ -71,7 +71,7 @@ def show(out: Output, outcome: Outcome, seconds: float) -> None:
         out.record(document(outcome, seconds))
         return
     out.say("")
-    show_summary(out, outcome.summary, seconds)
+    show_summary(out, outcome.summary, seconds, outcome.summary.bytes)
     out.say("")
     for kind, who in STAGED.items():
         out.say(f"staged on purpose: {kind}: {who}")

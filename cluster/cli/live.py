@@ -132,7 +132,7 @@ def panel_of(progress: Progress, rates: Rates) -> Group:
 def _held_up(progress: Progress) -> Iterator[str]:
     """Why less goes on than could."""
     if progress.paused:
-        yield f"paused: {progress.paused}"
+        yield f"paused: {progress.paused} (go on with: limosa resume)"
     if progress.outside_hours:
         yield "outside hours: the source is not asked to send"
     yield from progress.halted

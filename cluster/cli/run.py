@@ -101,6 +101,7 @@ def execute(job_file: Path, request: Request, out: Output) -> int:
         url = running.ledger.resolved()
         migrate(url)
         with Ledger(url) as ledger, live_view(out) as view:
+            before = ledger.facts.written().bytes
             driver = Run(job, running, ledger, request, watch=view.show, watch_inventory=view.show_inventory)
             try:
                 driver.execute()
@@ -112,20 +113,21 @@ def execute(job_file: Path, request: Request, out: Output) -> int:
             summary = summarise(ledger, list_destinations(ledger, asked))
     seconds = time.monotonic() - started
     keep_summary(job.state_dir, plain(summary.document(seconds)))
-    show_summary(out, summary, seconds)
+    show_summary(out, summary, seconds, summary.bytes - before)
     return summary.exit_of_part if request.partial else summary.exit
 
 
-def show_summary(out: Output, summary: Summary, seconds: float) -> None:
-    """The summary as a table a person reads, or the document a script does."""
+def show_summary(out: Output, summary: Summary, seconds: float, moved: int) -> None:
+    """The summary as a table a person reads, or the document a script does; `moved` is what this run wrote."""
     if out.form is Form.JSON:
         out.record(summary.document(seconds))
         return
-    rate = summary.bytes / seconds / 1e6 if seconds else 0.0
     out.say(
         f"{summary.studies} studies ({summary.empty} confirmed empty), {summary.instances} instances, "
-        f"{summary.bytes} bytes in {seconds:.1f} s ({rate:.1f} MB/s)"
+        f"{summary.bytes} bytes are complete"
     )
+    rate = moved / seconds / 1e6 if seconds else 0.0
+    out.say(f"this run wrote {moved} bytes in {seconds:.1f} s, start and end included ({rate:.1f} MB/s)")
     out.rows(
         "destinations",
         SUMMARY_COLUMNS,

@@ -119,13 +119,19 @@ class Jobs:
         Raises
         ------
         JobMismatch
-            The ledger belongs to another job or source, or a destination that already holds studies would
+            The ledger holds studies of another job or source, or a destination that already holds studies would
             move elsewhere or change its role.
         """
         with self._pool.transaction("register job") as conn:
             conn.execute(
                 "insert into job (name, source_identity, secret) values (%s, %s, %s) on conflict do nothing",
                 (name, source_identity, secrets.token_bytes(32)),
+            )
+            # A typing error in the address of the archive binds nobody as long as nothing was asked there.
+            conn.execute(
+                "update job set name = %s, source_identity = %s"
+                " where not exists (select from study) and not exists (select from find_window)",
+                (name, source_identity),
             )
             row = conn.execute("select name, source_identity, secret from job for update").fetchone()
             assert row is not None  # inserted above

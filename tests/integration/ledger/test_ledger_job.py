@@ -25,9 +25,20 @@ def test_registering_again_gives_the_same_identity(world) -> None:
 
 
 @pytest.mark.parametrize(("name", "identity"), [("other", IDENTITY), ("job", "dimse://OTHER@127.0.0.1:104")])
-def test_a_ledger_of_another_job_or_source_is_refused(world, name: str, identity: str) -> None:
+def test_a_ledger_with_studies_of_another_job_or_source_is_refused(world, name: str, identity: str) -> None:
+    world.discover("1.2")
+
     with pytest.raises(JobMismatch):
         world.ledger.jobs.register(name, source_identity=identity, sources=[SOURCE], destinations=[CLOUD])
+
+
+def test_a_source_that_was_never_asked_may_be_corrected(world) -> None:
+    corrected = "dimse://OTHER@127.0.0.1:104"
+    world.ledger.jobs.register("job", source_identity=corrected, sources=[SOURCE], destinations=[CLOUD, SECOND])
+
+    world.discover("1.2")
+    with pytest.raises(JobMismatch):
+        world.ledger.jobs.register("job", source_identity=IDENTITY, sources=[SOURCE], destinations=[CLOUD, SECOND])
 
 
 def test_a_destination_that_holds_studies_cannot_move_elsewhere(world) -> None:
