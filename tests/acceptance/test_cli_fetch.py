@@ -15,6 +15,8 @@ from imaging.octets import MemoryOctets
 from imaging.part10 import split_part10
 from infra.simulator import Instance, synthetic_archive
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, new_world: Any) -> Iterator[Any]:
