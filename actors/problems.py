@@ -126,6 +126,11 @@ CATALOGUE: dict[str, ProblemClass] = {
         False,
         "The destination did not answer for the time set as limits.outage and waits. Bring it back and run again.",
     ),
+    "DESTINATION_REFUSES_US": ProblemClass(
+        Severity.CRITICAL,
+        False,
+        "The destination refuses our key, our clock or the bucket, and waits. Run `limosa check`, mend it, run again.",
+    ),
     "DIGEST_MISMATCH": ProblemClass(
         Severity.CRITICAL,
         True,

@@ -33,6 +33,13 @@ from storage.ledger.ledger import Ledger
 from storage.ledger.records import Claim, DestinationState, Json
 
 NO_DELAY = timedelta(0)
+REFUSES_US = frozenset(
+    {
+        "401", "403", "AccessDenied", "AllAccessDisabled", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken",
+        "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired", "NoSuchBucket",
+    }
+)  # fmt: skip
+"""S3 error codes that speak of our key, our clock or the bucket and never of one object."""
 OURS = frozenset({"ledger", "spool", "quarantine"})
 """Places of errors that say nothing about a destination."""
 LONGEST_DELAY = timedelta(hours=1)
@@ -98,6 +105,8 @@ class Settling:
                 return self.again(claim, "UPLOAD_LOST", {"code": error.code}, delay=NO_DELAY)
             case Rejected() if error.place in OURS:
                 return self.again(claim, "Rejected", {"code": error.code, "place": error.place})
+            case Rejected() if error.code in REFUSES_US:
+                return self._refuses_us(claim, error)
             case AlreadyThere() | IntegrityError() | Rejected():
                 return self.fail(claim, destination_trouble(error), {"code": error.code})
             case Retryable() if error.place in OURS:
@@ -129,6 +138,15 @@ class Settling:
                 problem("DESTINATION_AWAY", {"code": error.code}), destination_id=claim.destination_id
             )
         self.give_back(claim, "ENDPOINT_AWAY", delay=self._limits.retry_delay)
+        return Turn.HALTED
+
+    def _refuses_us(self, claim: Claim, error: Rejected) -> Turn:
+        """The destination is stopped at once: the next study would be refused alike, and none is to blame."""
+        self._ledger.jobs.set_destination(claim.destination_id, DestinationState.STOPPED, f"refuses us: {error}")
+        self._ledger.exceptions.open(
+            problem("DESTINATION_REFUSES_US", {"code": error.code}), destination_id=claim.destination_id
+        )
+        self.give_back(claim, "DESTINATION_REFUSES_US")
         return Turn.HALTED
 
     def busy(self, claim: Claim, reason: str) -> Turn:

@@ -113,3 +113,23 @@ def test_a_study_that_was_served_meanwhile_is_no_trouble_when_the_source_is_busy
         clock.forward(minutes=10)
 
     assert attempts_spent(ledger) == [False] * 6
+
+
+def test_a_refused_key_stops_the_destination_and_blames_no_study(ledger, settling):
+    refused = Rejected("answered 403", operation="upload part", place="s3://archive", code="SignatureDoesNotMatch")
+
+    assert settling.after(claim(), refused) is Turn.HALTED
+
+    ledger.jobs.set_destination.assert_called_once()
+    assert ledger.jobs.set_destination.call_args.args[1] is DestinationState.STOPPED
+    assert attempts_spent(ledger) == [False]
+    ledger.commits.fail.assert_not_called()
+
+
+def test_a_refused_object_is_its_study_s_exception(ledger, settling):
+    refused = Rejected("answered 400", operation="upload part", place="s3://archive", code="InvalidArgument")
+
+    settling.after(claim(), refused)
+
+    ledger.commits.fail.assert_called_once()
+    ledger.jobs.set_destination.assert_not_called()
