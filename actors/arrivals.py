@@ -141,7 +141,7 @@ class Arrivals:
             case Arrival.WRITTEN | Arrival.REPEATED | Arrival.SURPLUS:
                 return HELD
             case Arrival.DIFFERS:
-                self._store(incoming, "DUPLICATE_DIFFERS")
+                intake.name_evidence(facts.sop_uid, self._store(incoming, "DUPLICATE_DIFFERS").name)
                 return HELD
             case Arrival.FAILED:
                 return OUT_OF_RESOURCES

@@ -217,6 +217,8 @@ def test_bytes_that_differ_between_retrieves_are_delivered_once_and_the_other_ke
     counted = sum(problem.evidence["count"] for problem in job.problems())
     assert counted == len(job.quarantined()) > 0
     assert {evidence["reason"] for evidence in job.evidence()} == {"DUPLICATE_DIFFERS"}
+    named = {name for problem in job.problems() for name in problem.evidence["quarantine"].values()}
+    assert named == {path.stem for path in job.quarantined()}
 
 
 def test_an_image_that_came_while_the_study_moved_and_is_listed_by_then_belongs_to_it(lying):
