@@ -87,6 +87,8 @@ class FindEnd(StrEnum):
     """Cxxx, A900 and the rest."""
     LOST = "lost"
     """Association gone or silent: nothing is known about the rest."""
+    UNENDING = "unending"
+    """Cut off by us: more answers, bytes or time than any honest answer takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,13 +177,17 @@ class Source(Protocol):
         ...
 
     def list_instances(self, study_uid: Uid) -> InstanceList:
-        """What the archive says the study has, series by series where it must be asked so."""
+        """What the archive says the study has, series by series where it must be asked so.
+
+        Raises `SourceUnending` for a list that does not end.
+        """
         ...
 
     def retrieve(self, target: MoveTarget, receiver: str, stop: Callable[[], bool]) -> MoveOutcome:
         """The archive was asked to send `target` to the AE title `receiver`, and its final answer came.
 
-        `stop` is asked now and then; once true the association is aborted and the outcome is LOST.
+        `stop` is asked now and then; once true the association is aborted and the outcome is LOST. Raises
+        `SourceUnending` when the archive goes on saying "pending" and nothing comes of it.
         """
         ...
 
@@ -191,10 +197,32 @@ class Source(Protocol):
 class SourceUnreachable(Exception):
     """The archive cannot be reached or refuses our association."""
 
-    def __init__(self, message: str, *, refused: bool = False) -> None:
+    def __init__(self, message: str, *, refused: bool = False, permanent: bool = False) -> None:
         super().__init__(message)
         self.refused = refused
         """True when it answered and said no (rejected, or accepted no context)."""
+        self.permanent = permanent
+        """True when it will say so until a setting is changed, here or there: a title it does not know (PS3.8 table
+        9-21, result 1), no common service, a certificate that is not trusted. False: another time it may say yes."""
+
+
+class Bound(StrEnum):
+    """What an answer had too much of."""
+
+    ANSWERS = "answers"
+    BYTES = "bytes"
+    TIME = "time"
+
+
+class SourceUnending(Exception):
+    """The archive's answer went beyond a bound of ours and was cut off; the association is gone.
+
+    Not `SourceUnreachable`: it can be reached, and what is asked next may be answered well.
+    """
+
+    def __init__(self, bound: Bound) -> None:
+        super().__init__(f"the archive's answer does not end: too much of {bound.value}")
+        self.bound = bound
 
 
 def distinct(refs: Sequence[InstanceRef]) -> tuple[tuple[InstanceRef, ...], int]:

@@ -29,7 +29,18 @@ IDENTIFIER_CAP = 8 << 20
 LEAST_PDU = 4 << 10
 """Smallest maximum a peer may set that we follow; smaller ones would make every PDU mostly header."""
 
-_REJECTED_FOR_NOW = 2
+_REJECTED_FOR_GOOD = 1
+_MANY_ANSWERS = (Verb.C_FIND, Verb.C_MOVE)
+"""Where "pending" is an answer: anywhere else it would only keep us waiting."""
+_REASONS = {
+    (1, 2): "application context not supported",
+    (1, 3): "calling AE title not recognised",
+    (1, 7): "called AE title not recognised",
+    (2, 2): "protocol version not supported",
+    (3, 1): "temporary congestion",
+    (3, 2): "local limit exceeded",
+}
+"""By source and reason (PS3.8 table 9-21)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +111,12 @@ class Conversation:
         place = f"{endpoint.called_ae} at {endpoint.host}:{endpoint.port}"
         if kind is Pdu.ASSOCIATE_RJ:
             no = decode_rejection(body)
-            lasting = "for now" if no.result == _REJECTED_FOR_NOW else "for good"
+            permanent = no.result == _REJECTED_FOR_GOOD
+            why = _REASONS.get((no.source, no.reason), f"source {no.source}, reason {no.reason}")
             raise SourceUnreachable(
-                f"{place} rejected the association {lasting} (source {no.source}, reason {no.reason})", refused=True
+                f"{place} rejected the association {'for good' if permanent else 'for now'}: {why}",
+                refused=True,
+                permanent=permanent,
             )
         if kind is not Pdu.ASSOCIATE_AC:
             raise ProtocolViolation(Violation.UNEXPECTED_PDU)
@@ -116,7 +130,7 @@ class Conversation:
             if id in asked
         }
         if not contexts:
-            raise SourceUnreachable(f"{place} accepted none of the services asked for", refused=True)
+            raise SourceUnreachable(f"{place} accepted none of the services asked for", refused=True, permanent=True)
         return contexts
 
     @property
@@ -168,6 +182,8 @@ class Conversation:
             if response.command.number(Tag.RESPONDED_TO) != self._message_id:
                 raise ProtocolViolation(Violation.MESSAGE_ID)
             if response.status & 0xFF00 == 0xFF00:
+                if verb not in _MANY_ANSWERS:
+                    raise ProtocolViolation(Violation.SEQUENCE)
                 yield response
                 continue
             self._stop = never

@@ -1,5 +1,6 @@
 """C-MOVE in the Study Root model (PS3.4 section C.4.2): ask, and report what the archive says about it."""
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -7,10 +8,16 @@ from actors.dimse.command import Tag, Verb
 from actors.dimse.conversation import Context, Conversation, Response
 from actors.dimse.identifier import Identifier, encode_identifier
 from actors.dimse.violation import PeerGone, ProtocolViolation
-from actors.source import MoveEnd, MoveOutcome, MoveTarget
+from actors.source import Bound, MoveEnd, MoveOutcome, MoveTarget, SourceUnending
 from imaging.errors import MalformedDataset
 
 STUDY_ROOT_MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
+
+PENDINGS = 1 << 18
+"""Pending answers of one retrieve. Its counters have 16 bits, so it has 65,535 sub-operations at most: four each."""
+STANDSTILL = 4
+"""Times the patience with silence that pending answers may come whose counters do not move. Archives that fetch from
+tape say "pending" to keep us waiting, which is worth more than silence, but not without end."""
 
 _MEDIUM = 0
 _ENDS = {
@@ -43,12 +50,20 @@ def retrieve(
     """The final answer to one C-MOVE. After LOST the conversation must be aborted: late answers may follow.
 
     Cancelling is not tried: archives ignore it, and an abort ends the operation as well as anything can.
+
+    Raises
+    ------
+    SourceUnending
+        More pending answers than `PENDINGS`, or none of them showed progress for `STANDSTILL`. The conversation must
+        be aborted.
     """
     values: dict[int, int | bytes] = {Tag.PRIORITY: _MEDIUM, Tag.MOVE_DESTINATION: receiver.encode("ascii")}
     identifier = encode_identifier(move_keys(target), context.transfer_syntax)
     last: Response | None = None
+    progress = Progress(patience)
     try:
         for response in conversation.ask(context, Verb.C_MOVE, values, [identifier], patience, stop):
+            progress.note(response)
             last = response
     except (PeerGone, ProtocolViolation):
         return _outcome(MoveEnd.LOST, None, last)
@@ -59,6 +74,30 @@ def retrieve(
     if end in (MoveEnd.SUCCESS, MoveEnd.BUSY) and last.command.number(Tag.FAILED):
         end = MoveEnd.PARTIAL
     return _outcome(end, context.transfer_syntax, last)
+
+
+class Progress:
+    """Whether the pending answers of a retrieve lead anywhere."""
+
+    def __init__(self, patience: timedelta) -> None:
+        self._patience = STANDSTILL * patience.total_seconds()
+        self._deadline = time.monotonic() + self._patience
+        self._answers = 0
+        self._done = 0
+
+    def note(self, response: Response) -> None:
+        """One more answer came. Raises `SourceUnending`."""
+        self._answers += 1
+        if self._answers > PENDINGS:
+            raise SourceUnending(Bound.ANSWERS)
+        number = response.command.number
+        done = sum(number(tag) or 0 for tag in (Tag.COMPLETED, Tag.FAILED, Tag.WARNING))
+        now = time.monotonic()
+        if done > self._done:
+            self._done = done
+            self._deadline = now + self._patience
+        elif now > self._deadline:
+            raise SourceUnending(Bound.TIME)
 
 
 def _outcome(end: MoveEnd, transfer_syntax: str | None, last: Response | None) -> MoveOutcome:

@@ -12,6 +12,7 @@ from actors.dimse.tls import requestor_context
 from actors.dimse.violation import PeerGone, ProtocolViolation
 from actors.options import DimseSource as DimseOptions
 from actors.source import (
+    Bound,
     FindAnswer,
     FindEnd,
     InstanceList,
@@ -19,6 +20,7 @@ from actors.source import (
     MoveEnd,
     MoveOutcome,
     MoveTarget,
+    SourceUnending,
     SourceUnreachable,
     StudyFound,
     StudyWindow,
@@ -54,7 +56,7 @@ class DimseSource:
 
     def find_studies(self, window: StudyWindow) -> FindAnswer:
         keys = dict.fromkeys(find.STUDY_KEYS, "") | window.keys()
-        answers = self._ask("STUDY", keys)
+        answers = self._ask("STUDY", keys, find.STUDIES)
         studies: list[StudyFound] = []
         undecodable = 0
         for answer in find.decode(answers, self._options.profile.charset):
@@ -83,6 +85,8 @@ class DimseSource:
             keys = {**study, "SeriesInstanceUID": str(series_uid)}
             images, whole, broken = self._uids("IMAGE", keys, "SOPInstanceUID")
             refs += (InstanceRef(series_uid=series_uid, sop_uid=uid, sop_class=sop) for uid, sop in images)
+            if len(refs) > find.MEMBERS.answers:
+                raise SourceUnending(Bound.ANSWERS)
             complete &= whole
             undecodable += broken
         instances, repeated = distinct(refs)
@@ -90,7 +94,11 @@ class DimseSource:
 
     def retrieve(self, target: MoveTarget, receiver: str, stop: Callable[[], bool]) -> MoveOutcome:
         conversation, context = self._open(move.STUDY_ROOT_MOVE)
-        outcome = move.retrieve(conversation, context, target, receiver, self._options.move_timeout, stop)
+        try:
+            outcome = move.retrieve(conversation, context, target, receiver, self._options.move_timeout, stop)
+        except SourceUnending:
+            self._drop()
+            raise
         if outcome.end is MoveEnd.LOST:
             self._drop()
         return outcome
@@ -102,7 +110,9 @@ class DimseSource:
 
     def _uids(self, level: str, keys: Mapping[str, str], wanted: str) -> tuple[list[tuple[Uid, str | None]], bool, int]:
         back = {wanted: ""} if level == "SERIES" else {wanted: "", "SOPClassUID": ""}
-        answers = self._ask(level, {**back, **keys})
+        answers = self._ask(level, {**back, **keys}, find.MEMBERS)
+        if answers.beyond is not None:
+            raise SourceUnending(answers.beyond)
         found: list[tuple[Uid, str | None]] = []
         undecodable = 0
         for answer in find.decode(answers, self._options.profile.charset):
@@ -113,10 +123,10 @@ class DimseSource:
                 found.append((uid, answer.text("SOPClassUID") or None))
         return found, answers.end is FindEnd.SUCCESS, undecodable
 
-    def _ask(self, level: str, keys: Mapping[str, str]) -> find.Answers:
+    def _ask(self, level: str, keys: Mapping[str, str], bounds: find.Bounds) -> find.Answers:
         conversation, context = self._open(find.STUDY_ROOT_FIND)
-        answers = find.ask(conversation, context, level, keys, self._options.find_timeout)
-        if answers.end is FindEnd.LOST:
+        answers = find.ask(conversation, context, level, keys, self._options.find_timeout, bounds)
+        if answers.end in (FindEnd.LOST, FindEnd.UNENDING):
             self._drop()
         return answers
 
@@ -131,7 +141,7 @@ class DimseSource:
             kept = self._conversation = Conversation(self._endpoint(), _OFFERS)
         context = kept.context(service)
         if context is None:
-            raise SourceUnreachable(f"{self._options.ae_title} does not offer {service}", refused=True)
+            raise SourceUnreachable(f"{self._options.ae_title} does not offer {service}", refused=True, permanent=True)
         return kept, context
 
     def _endpoint(self) -> Endpoint:
