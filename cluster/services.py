@@ -21,7 +21,6 @@ from storage.ledger.address import LedgerAddress
 from storage.ledger.ledger import Ledger
 from storage.ledger.migrate import migrate
 from storage.sinks.options import S3Options, SeedOptions, SinkOptions
-from storage.sinks.s3_bucket import ensure_bucket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +142,9 @@ def _sink(item: Destination, endpoint: EmbeddedS3 | None, folder: Path) -> SinkO
         "access_key": _kept(folder / "s3-access-key", endpoint.access_key),
         "secret_key": _kept(folder / "s3-secret-key", endpoint.secret_key),
     }
+    # Commands that only look at the ledger must not wait half a second for the S3 library.
+    from storage.sinks.s3_bucket import ensure_bucket
+
     options = S3Options(**given)
     ensure_bucket(options)
     return options

@@ -1,4 +1,4 @@
-"""How commands end: five exit codes, and one sentence for every expected fault."""
+"""How commands end: the exit codes, and one sentence for every expected fault."""
 
 import sys
 from collections.abc import Callable
@@ -6,19 +6,14 @@ from collections.abc import Callable
 import typer
 from typer.exceptions import TyperException
 
-from actors.source import SourceUnreachable
 from cluster.exit import Exit
-from cluster.job_errors import JobFileError
-from infra.embedded.process import ServerError
-from storage.errors import IntegrityError, StorageError
-from storage.ledger.job import JobHeld
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 usage or fault, 2 finished with exceptions, "
-    "3 integrity failure, 4 another run holds the job."
+    "3 integrity failure, 4 another run holds the job, 130 interrupted."
 )
 
-_INTERRUPTED = 130
+INTERRUPTED = 130
 """What shells report for an interrupted command."""
 
 
@@ -39,26 +34,32 @@ def ended(run: Callable[[], object]) -> int:
         code = run()
     except TyperException as error:
         # Typer's own code for wrong usage is 2, which here means "finished with exceptions".
-        return _tell(getattr(error, "format_message", error.__str__)(), Exit.FAULT)
+        return tell(usage(error), Exit.FAULT)
     except Stop as stop:
-        return _tell(str(stop), stop.code)
-    except JobFileError as error:
-        return _tell(str(error), Exit.FAULT)
-    except JobHeld as error:
-        return _tell(f"{error}. Wait for it, or end it; then run again.", Exit.HELD)
-    except IntegrityError as error:
-        return _tell(f"{error}. Stop and look before anything else is written.", Exit.INTEGRITY)
-    except StorageError as error:
-        return _tell(str(error), Exit.FAULT)
-    except SourceUnreachable as error:
-        return _tell(f"the archive cannot be asked: {error}. `limosa check` says more.", Exit.FAULT)
-    except ServerError as error:
-        return _tell(str(error), Exit.FAULT)
+        return tell(str(stop), stop.code)
     except (typer.Abort, KeyboardInterrupt):
-        return _INTERRUPTED
+        return INTERRUPTED
+    except Exception as error:
+        # The outermost frame. What may be raised is imported now: before, every `--help` would wait for it.
+        from cluster.cli.faults import expected
+
+        if (told := expected(error)) is None:
+            raise
+        return tell(*told)
     return code if isinstance(code, int) else Exit.DONE
 
 
-def _tell(sentence: str, code: Exit) -> int:
-    sys.stderr.write(f"limosa: {sentence}\n")
+def usage(error: TyperException) -> str:
+    """What is wrong with the command line; empty where Typer has printed a command's help instead."""
+    sentence = error.format_message()
+    context = getattr(error, "ctx", None)
+    if not sentence or context is None:
+        return sentence
+    return f"{sentence.rstrip('.')}{'' if sentence.endswith('?') else '.'} See: {context.command_path} --help"
+
+
+def tell(sentence: str, code: Exit) -> int:
+    """The code; the sentence, if there is one, is on standard error."""
+    if sentence:
+        sys.stderr.write(f"limosa: {sentence}\n")
     return code

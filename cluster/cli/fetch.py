@@ -10,7 +10,7 @@ import typer
 
 from actors.dimse.store import StoreEnd
 from actors.source import SourceUnreachable
-from cluster.cli.arguments import AsJson, JobFile, StudyUid, given_uid, printer
+from cluster.cli.arguments import AsJson, JobFile, StudyUid, given_uid, printer, texts
 from cluster.cli.exits import Exit, Stop
 from cluster.fetch import Fetch, NotHeld, Pacs, send, write_files
 from cluster.job import Job, load_job
@@ -29,6 +29,20 @@ _PACS = re.compile(r"(?P<host>[^\s:]+|\[[0-9A-Fa-f:]+\]):(?P<port>\d{1,5}):(?P<t
 MEMORY = 64 << 20
 IN_MEMORY = 8 << 20
 """Bytes: an instance is whole before any of it is sent; larger ones wait in the spool."""
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command(
+        "fetch",
+        **texts(
+            "Bring a delivered study back from its destination.",
+            "limosa studies fetch move.toml 1.2.840.1 --to /tmp/look",
+            "limosa studies fetch move.toml 1.2.840.1 --instance 1.2.840.1.7 --to-pacs viewer.example:104:VIEWER",
+            more="Every byte is held against the ledger before a file gets its name or an instance is sent. Sent "
+            "instances keep their transfer syntax; what the PACS answers to each is listed, and anything but success "
+            "ends with 2.",
+        ),
+    )(fetch)
 
 
 def fetch(

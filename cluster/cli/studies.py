@@ -1,87 +1,28 @@
-"""studies: what the ledger knows of single studies."""
+"""studies: the group of commands about single studies."""
 
-from dataclasses import asdict
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import ClassVar
 
 import typer
 
-from cluster.cli.arguments import AsJson, JobFile, StudyUid, given_uid, printer, texts
-from cluster.cli.exits import Stop
-from cluster.cli.fetch import fetch
-from cluster.job import load_job
-from cluster.services import open_ledger
-from storage.ledger.lifecycle import StudyState
-from storage.ledger.status import StudyRow
+from cluster.cli.group import CommandGroup, Entry, nothing_before
+
+
+class StudyCommands(CommandGroup):
+    """Reading the ledger must not wait for what fetching imports."""
+
+    entries: ClassVar[Mapping[str, Entry]] = {
+        "list": Entry("cluster.cli.study_list", "List studies in the order they were found."),
+        "show": Entry("cluster.cli.study_list", "Show one study: its deliveries' states and its chain of custody."),
+        "fetch": Entry("cluster.cli.fetch", "Bring a delivered study back from its destination."),
+    }
 
 
 def add_to(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Look at studies. The output holds patients' names.")
-    group.command(
-        "list",
-        **texts(
-            "List studies in the order they were found.",
-            "limosa studies list move.toml --state exception",
-            "limosa studies list move.toml --after 5000 --limit 1000 --json",
-        ),
-    )(list_studies)
-    group.command(
-        "show",
-        **texts(
-            "Show one study: its deliveries' states and its chain of custody.",
-            "limosa studies show move.toml 1.2.840.1",
-            "limosa studies show move.toml 1.2.840.1 --json",
-        ),
-    )(show)
-    group.command(
-        "fetch",
-        **texts(
-            "Bring a delivered study back from its destination.",
-            "limosa studies fetch move.toml 1.2.840.1 --to /tmp/look",
-            "limosa studies fetch move.toml 1.2.840.1 --instance 1.2.840.1.7 --to-pacs viewer.example:104:VIEWER",
-            more="Every byte is held against the ledger before a file gets its name or an instance is sent. Sent "
-            "instances keep their transfer syntax; what the PACS answers to each is listed, and anything but success "
-            "ends with 2.",
-        ),
-    )(fetch)
-    app.add_typer(group, name="studies")
-
-
-def list_studies(
-    job_file: JobFile,
-    state: Annotated[StudyState | None, typer.Option(help="Only those in this state.")] = None,
-    after: Annotated[int, typer.Option(min=0, help="Continue behind this study_key.")] = 0,
-    limit: Annotated[int, typer.Option(min=1, help="Most rows.")] = 100,
-    as_json: AsJson = False,
-) -> None:
-    with open_ledger(load_job(job_file)) as ledger:
-        rows = ledger.status.list_studies(state=state, after_key=after, limit=limit)
-    columns = (
-        "study_key",
-        "study_uid",
-        "status",
-        "study_date",
-        "modalities",
-        "instance_count",
-        "instances",
-        "revision",
+    group = typer.Typer(
+        cls=StudyCommands,
+        callback=nothing_before,
+        no_args_is_help=True,
+        help="Look at studies, hold or fetch them. Output holds patients' names.",
     )
-    printer(as_json).rows("studies", columns, [_row(row) for row in rows])
-
-
-def show(job_file: JobFile, study_uid: StudyUid, as_json: AsJson = False) -> None:
-    uid = given_uid("STUDY_UID", study_uid)
-    with open_ledger(load_job(job_file)) as ledger:
-        row = ledger.status.study(uid)
-        if row is None:
-            raise Stop(f"the ledger has no study {uid}; it may have come after the last inventory")
-        chain = ledger.custody.chain(uid)
-    out = printer(as_json)
-    if as_json:
-        out.record(_row(row) | {"custody": [asdict(entry) for entry in chain]})
-        return
-    out.record(_row(row))
-    out.rows("custody", ("seq", "at", "event", "actor"), [asdict(entry) for entry in chain])
-
-
-def _row(row: StudyRow) -> dict[str, Any]:
-    return asdict(row) | {"status": row.status}
+    app.add_typer(group, name="studies")

@@ -18,6 +18,7 @@ from cluster.inventory.cuts import Settled, Verdict
 from cluster.inventory.options import InventoryOptions
 from cluster.inventory.plan import Plan
 from cluster.inventory.recount import RecountPlan
+from cluster.inventory.remedies import REMEDIES
 from storage.ledger.ledger import Ledger
 from storage.ledger.records import Problem, Severity
 from storage.ledger.records import Verdict as Recorded
@@ -27,13 +28,6 @@ ATTEMPTS = 3
 
 PAUSE = 2.0
 """Seconds before a lost question is asked again, doubled each time."""
-
-_REMEDY = {
-    "INV_UNSPLITTABLE": "The archive cuts its answer to this question and no key narrows it. Compare with an export "
-    "of the archive's database, or have its answer limit raised and run the inventory again.",
-    "INV_UNDECODABLE": "Answers of the archive are no valid DICOM or name no study. Compare the study count with "
-    "an export of its database.",
-}
 
 
 class Reuse(StrEnum):
@@ -232,7 +226,7 @@ class Walk:
 
     def _open(self, kind: str, severity: Severity, evidence: dict[str, int | str | dict[str, str]]) -> None:
         self._ledger.exceptions.open(
-            Problem(kind=kind, severity=severity, blocking=False, remedy=_REMEDY[kind], evidence=evidence)
+            Problem(kind=kind, severity=severity, blocking=False, remedy=REMEDIES[kind], evidence=evidence)
         )
 
     def _advance(self, answer: FindAnswer, *, asked: bool) -> None:

@@ -20,7 +20,7 @@ from cluster.cli import build
 from cluster.cli.inventory import summary as inventory_summary
 from cluster.cli.live import line_of
 from cluster.cli.steer import look
-from cluster.inventory.walk import _REMEDY
+from cluster.inventory.remedies import REMEDIES
 from cluster.job import Job
 from cluster.run import Outlook
 from cluster.summary import DestinationSummary, Summary
@@ -146,13 +146,13 @@ def test_every_exception_class_has_a_row_with_its_severity_and_whether_it_blocks
     ]
 
     assert missing == []
-    assert [kind for kind in (*_REMEDY, "ATTEMPTS_EXHAUSTED") if f"| `{kind}` |" not in told] == []
+    assert [kind for kind in (*REMEDIES, "ATTEMPTS_EXHAUSTED") if f"| `{kind}` |" not in told] == []
 
 
 def test_every_exception_class_has_a_remedy_to_work_by() -> None:
     told = (ROOT / "docs" / "how-to" / "work-through-exceptions.md").read_text(encoding="utf-8")
 
-    assert [kind for kind in (*CATALOGUE, *_REMEDY, "ATTEMPTS_EXHAUSTED") if f"`{kind}`" not in told] == []
+    assert [kind for kind in (*CATALOGUE, *REMEDIES, "ATTEMPTS_EXHAUSTED") if f"`{kind}`" not in told] == []
 
 
 def test_every_flag_of_an_instance_is_explained() -> None:

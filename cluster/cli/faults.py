@@ -1,0 +1,35 @@
+"""What a command may raise and not catch: each with the sentence a person reads, and the exit code."""
+
+from actors.source import SourceUnending, SourceUnreachable
+from cluster.exit import Exit
+from cluster.job_errors import JobFileError
+from infra.embedded.process import ServerError
+from storage.errors import IntegrityError, StorageError
+from storage.ledger.job import JobHeld
+
+
+def expected(error: Exception) -> tuple[str, Exit] | None:
+    """Sentence and exit code; None for what nobody expects."""
+    match error:
+        case JobHeld():
+            return f"{error}. Wait for it, or end it; then run again.", Exit.HELD
+        case IntegrityError():
+            return f"{error}. Stop and look before anything else is written.", Exit.INTEGRITY
+        case SourceUnreachable(refused=True):
+            return (
+                f"the archive refuses us: {error}. Check ae_title and calling_ae_title in [source], and that the "
+                "archive knows ours; `limosa check` says more.",
+                Exit.FAULT,
+            )
+        case SourceUnreachable():
+            return (
+                f"the archive cannot be asked: {error}. Check host and port in [source], and the way there; "
+                "`limosa check` says more.",
+                Exit.FAULT,
+            )
+        case SourceUnending():
+            return f"{error}. Ask for less, or look at the archive.", Exit.FAULT
+        case JobFileError() | StorageError() | ServerError():
+            return str(error), Exit.FAULT
+        case _:
+            return None
