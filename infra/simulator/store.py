@@ -28,6 +28,7 @@ LITTLE = 16 << 20
 BATCH = 1 << 20
 """Bytes handed to the kernel at a time when an instance is streamed."""
 
+Buffer = bytes | bytearray | memoryview
 Pair = tuple[str, str]
 """SOP class and stored transfer syntax: what needs a presentation context of its own."""
 
@@ -145,18 +146,33 @@ class StoreAssociation:
         if originator is not None:
             values[command.ORIGINATOR_AE], values[command.ORIGINATOR_ID] = originator
         head = command_pdu(context_id, command.encode(values))
-        if isinstance(dataset, bytes) and not self._small_writes:
-            self._pace(len(dataset))
-            self._wire.send(head, dataset)
+        if isinstance(dataset, bytes):
+            return self.exchange(message_id, head, dataset)
+        self._stream(context_id, head, dataset)
+        return self._answer(message_id)
+
+    def exchange(self, message_id: int, told: Buffer, dataset: Buffer, rest: Buffer = b"") -> int:
+        """The destination's status for one C-STORE whose PDUs are ready; `rest` continues `dataset`.
+
+        Raises
+        ------
+        ConnectionEnded
+            The destination aborted or fell silent.
+        """
+        self._pace(len(dataset) + len(rest))
+        if self._small_writes:
+            # dcmtk writes the header of a PDU and its body apart; with Nagle the second waits for an acknowledgement.
+            for part in (told, dataset):
+                self._wire.send(memoryview(part)[:12])
+                self._wire.send(memoryview(part)[12:], rest if part is dataset else b"")
         else:
-            self._send_in_pieces(context_id, head, dataset)
-        try:
-            answer = self._wire.read_message()
-        except Released as problem:
-            raise ConnectionEnded("destination released the association it did not open") from problem
-        if answer.command.number(command.RESPONDED_MESSAGE_ID) != message_id:
-            raise ConnectionEnded("destination answered another message")
-        return answer.command.number(command.STATUS, 0xC000)
+            self._wire.send(told, dataset, rest)
+        return self._answer(message_id)
+
+    @property
+    def send_limit(self) -> int:
+        """Bytes of the longest PDU that goes out."""
+        return self._wire.send_limit
 
     def release(self) -> None:
         """The association is over, in good order if the destination plays along."""
@@ -170,14 +186,16 @@ class StoreAssociation:
     def abort(self) -> None:
         self._wire.abort()
 
-    def _send_in_pieces(self, context_id: int, head: bytes, dataset: bytes | Content) -> None:
-        if isinstance(dataset, bytes):
-            # dcmtk writes the header of a PDU and its body apart; with Nagle the second waits for an acknowledgement.
-            self._wire.send(head[:12])
-            self._wire.send(head[12:])
-            self._wire.send(dataset[:12])
-            self._wire.send(memoryview(dataset)[12:])
-            return
+    def _answer(self, message_id: int) -> int:
+        try:
+            answer = self._wire.read_message()
+        except Released as problem:
+            raise ConnectionEnded("destination released the association it did not open") from problem
+        if answer.command.number(command.RESPONDED_MESSAGE_ID) != message_id:
+            raise ConnectionEnded("destination answered another message")
+        return answer.command.number(command.STATUS, 0xC000)
+
+    def _stream(self, context_id: int, head: bytes, dataset: Content) -> None:
         batch: list[bytes | memoryview] = [head]
         size = 0
         for header, piece in data_pdus(context_id, dataset, self._wire.send_limit):

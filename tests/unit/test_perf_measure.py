@@ -34,7 +34,8 @@ def test_all_cpu_time_is_counted_that_was_used_while_measuring(program: str) -> 
 
 
 def test_memory_that_was_given_back_is_still_the_peak() -> None:
-    held = "import sys\nsys.stdin.readline()\nx = bytearray(b'x') * 80_000_000\ndel x\nprint(flush=True)\nsys.stdin.readline()\n"
+    take = "x = bytearray(b'x') * 80_000_000\ndel x\n"
+    held = f"import sys\nsys.stdin.readline()\n{take}print(flush=True)\nsys.stdin.readline()\n"
     with subprocess.Popen([sys.executable, "-c", held], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
