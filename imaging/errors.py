@@ -29,3 +29,12 @@ class Mismatch(Refused):
     def __init__(self, keyword: str) -> None:
         self.keyword = keyword
         super().__init__(f"{keyword} of the dataset is not that of the command")
+
+
+class Unspliceable(Exception):
+    """An element of the dataset lies such that no edit of it would be clear."""
+
+    def __init__(self, reason: str, tag: int) -> None:
+        self.reason = reason
+        self.tag = tag
+        super().__init__(f"{reason}: ({tag >> 16:04x},{tag & 0xFFFF:04x})")
