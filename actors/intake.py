@@ -74,9 +74,11 @@ class Parked(Protocol):
 
 
 class Writing(Protocol):
-    """The part of a `storage.sinks.protocol.StudyWriter` an intake needs."""
+    """The part of an `actors.packing.StudyPacker` an intake needs."""
 
     def add(self, facts: InstanceFacts, part10: Octets) -> None: ...
+
+    def spoil(self) -> None: ...
 
 
 class Intake:
@@ -110,6 +112,7 @@ class Intake:
         self._last_arrival = time.monotonic()
         self._arrivals = 0
         self._closed = False
+        self._spoiled = False
 
     def accept(self, facts: InstanceFacts, part10: Octets) -> Arrival:
         """The instance is in the pack, or its fate is named. Blocks while the writer's buffers are full."""
@@ -142,8 +145,16 @@ class Intake:
                 self._adding[facts.sop_uid] = facts
             return self._add(facts, part10)
 
+    def spoil(self) -> None:
+        """The source has more than it lists. Only a whole retrieve brings that again, so what this process leaves, even
+        by dying at the next line, is not resumed; durable before the instance itself is, and before its answer."""
+        if not self._spoiled:
+            self._writer.spoil()
+            self._spoiled = True
+
     def _set_aside(self, facts: InstanceFacts, part10: Octets) -> Arrival:
         try:
+            self.spoil()
             parked = self._park(facts, part10)
         except Exception as error:  # crosses to the lane's thread, as in `_add`
             return self._failed(facts, error)

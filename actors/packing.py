@@ -7,6 +7,7 @@ the container is part of the key, and two keys would be two packs.
 
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 from imaging.facts import InstanceFacts
 from imaging.octets import Octets
@@ -35,7 +36,7 @@ class StudyPacker:
         self,
         sink: Sink,
         pack: PackId,
-        journal: Journal,
+        journal: PackJournal,
         remembered: Callable[[], UploadState | None],
         *,
         container: Container | None,
@@ -65,6 +66,9 @@ class StudyPacker:
                 self._writer = self._sink.writer(self._pack, container, self._size_hint, self._journal, None)
             writer = self._writer
         writer.add(facts, part10)
+        if resume is not None and resume.spoiled:
+            self._discard(resume, "SPOILED")
+            resume = None
 
     def finish(self) -> Receipt:
         if self._writer is None:
@@ -72,17 +76,28 @@ class StudyPacker:
         return self._writer.finish()
 
     def start_over(self, reason: str) -> None:
-        """Neither the destination nor the journal holds anything of this pack; this packer is closed."""
+        """Neither the destination nor the journal holds anything of this pack; this packer is closed.
+
+        Where the destination is away, the next attempt has to do it before anything else.
+        """
         self.close()
         left = self._remembered()
         if left is not None:
-            # The journal first: it proves the claim, and what it no longer names cannot be resumed even if the
-            # destination is away just now.
-            self._journal.reset(reason)
-            self._sink.discard(left)
+            # The mark first: it proves the claim, and what bears it cannot be resumed. The journal last: what it no
+            # longer names would lie in the next attempt's way, as somebody else's.
+            self._journal.spoil()
+            self._discard(left, reason)
+
+    def _discard(self, left: UploadState, reason: str) -> None:
+        self._sink.discard(left)
+        self._journal.start_over(reason)
 
     def close(self) -> None:
         if self._writer is not None:
+    def spoil(self) -> None:
+        """No later attempt takes up what this one leaves, should it not come to its end; durable."""
+        self._journal.spoil()
+
             self._writer.close()
 
 

@@ -194,6 +194,7 @@ class Pull:
         if announces_more(outcome, asked, intake.arrivals - before):
             intake.wait_quiet(self._options.quiet, self._options.quiet_limit, self._stop)
             if announces_more(outcome, asked, intake.arrivals - before):
+                intake.spoil()
                 self._remember_announced(outcome, asked, intake)
         return outcome, accounted
 

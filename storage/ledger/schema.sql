@@ -44,7 +44,8 @@ create table source (
   enumerated integer not null default 0,
   constraint limit_is_positive check (pull_limit >= 1),
   constraint allowed_stays_in_bounds check (allowed >= 1 and allowed <= pull_limit),
-  constraint enumerated_is_a_generation check (enumerated >= 0)
+  constraint enumerated_is_a_generation check (enumerated >= 0),
+  constraint stopped_says_why check (stopped <> '')
 );
 
 create type destination_state as enum ('open', 'full', 'stopped');
@@ -202,6 +203,7 @@ create table delivery (
   container text,
   reason text,
   constraint one_delivery_per_destination unique (study_key, revision, destination_id),
+  spoiled boolean not null default false,
   foreign key (study_key, revision) references study_revision,
   constraint pulled_is_ready check (ready or not pulled),
   constraint lease_is_whole check (
@@ -453,3 +455,31 @@ create unique index one_open_exception on exception (kind, study_key, sop_uid, d
   nulls not distinct where resolved_at is null;
 create index exception_of_study on exception (study_key) where study_key is not null;
 create index exception_of_delivery on exception (delivery_id) where delivery_id is not null;
+-- pre: how fast a source sends, and why as many of its studies are pulled at once as are.
+
+-- What movers saw since the slice began, and what the rule remembers; one row is updated twice a second by each mover.
+create table pace (
+  source_id integer primary key references source,
+  since timestamptz not null default limosa_now(),
+  instances bigint not null default 0,
+  bytes bigint not null default 0,
+  busy double precision not null default 0,
+  ended integer not null default 0,
+  failed integer not null default 0,
+  refused integer not null default 0,
+  state jsonb not null default '{}'
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+
+create table association_change (
+  change_id bigint generated always as identity primary key,
+  source_id integer not null references source,
+  at timestamptz not null default limosa_now(),
+  before integer not null,
+  after integer not null,
+  reason text not null,
+  instances_per_second double precision not null,
+  bytes_per_second double precision not null,
+  constraint change_changes check (before <> after and after >= 1)
+);
+create trigger association_change_is_fixed before update or delete on association_change
+  for each row execute function refuse_change();

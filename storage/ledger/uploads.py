@@ -88,11 +88,29 @@ class LedgerJournal:
 
     def reset(self, reason: str) -> None:
         with self._pool.transaction("reset upload") as conn:
-            _hold(conn, self._claim, "reset upload")
-            conn.execute("delete from upload where delivery_id = %s", (self._claim.delivery_id,))
+            self._forget(conn, "reset upload", reason)
+
+    def spoil(self) -> None:
+        """Whoever opens the delivery next, if only because this process died, discards what is there and starts over.
+        Idempotent; a reset by the writer leaves the mark."""
+        with self._pool.transaction("spoil upload") as conn:
+            _hold(conn, self._claim, "spoil upload")
             conn.execute(
-                "update delivery set reason = left(%s, 200) where delivery_id = %s", (reason, self._claim.delivery_id)
+                "update delivery set spoiled = true where delivery_id = %s and not spoiled", (self._claim.delivery_id,)
             )
+
+    def start_over(self, reason: str) -> None:
+        """As `reset`, and the mark is gone: nothing of the delivery is left to be discarded."""
+        with self._pool.transaction("start over") as conn:
+            self._forget(conn, "start over", reason)
+            conn.execute("update delivery set spoiled = false where delivery_id = %s", (self._claim.delivery_id,))
+
+    def _forget(self, conn: Connection, operation: str, reason: str) -> None:
+        _hold(conn, self._claim, operation)
+        conn.execute("delete from upload where delivery_id = %s", (self._claim.delivery_id,))
+        conn.execute(
+            "update delivery set reason = left(%s, 200) where delivery_id = %s", (reason, self._claim.delivery_id)
+        )
 
 
 class Uploads:
@@ -108,7 +126,9 @@ class Uploads:
         with self._pool.transaction("read upload") as conn:
             cursor = conn.cursor(row_factory=dict_row)
             upload = cursor.execute(
-                "select key, container, device, upload_id from upload where delivery_id = %s", (claim.delivery_id,)
+                "select u.key, u.container, u.device, u.upload_id, d.spoiled from upload u join delivery d"
+                " using (delivery_id) where delivery_id = %s",
+                (claim.delivery_id,),
             ).fetchone()
             if upload is None:
                 return None
@@ -130,6 +150,7 @@ class Uploads:
             device=upload["device"],
             parts=tuple(_part(row) for row in parts),
             members=tuple(_member(claim, row) for row in members),
+            spoiled=upload["spoiled"],
         )
 
     def container(self, claim: Claim) -> Container | None:

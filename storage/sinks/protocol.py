@@ -29,6 +29,8 @@ class UploadState:
     device: str
     parts: tuple[Part, ...]
     members: tuple[Member, ...]
+    spoiled: bool = False
+    """It is not to be resumed: what is there is discarded first."""
 
 
 class Journal(Protocol):

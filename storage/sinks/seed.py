@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from errno import errorcode
 
 from storage.durable import storage_error
 from storage.errors import AlreadyThere, DeviceFull, Rejected, Retryable, SinkFull, StorageError
@@ -13,7 +14,7 @@ from storage.packs.reader import PackReader
 from storage.sinks.device import Device
 from storage.sinks.options import SeedOptions
 from storage.sinks.protocol import Journal, Probe, SinkTraits, StudyWriter, UploadState
-from storage.sinks.seed_pack import AdoptingWriter, SeedPackWriter
+from storage.sinks.seed_pack import BROKEN, AdoptingWriter, SeedPackWriter
 
 WRITER_MEMORY = 8 << 20
 """Pieces pass straight into the page cache: a zstd context of level 1 and a piece on either side of it."""
@@ -80,7 +81,16 @@ class SeedSink:
     def discard(self, state: UploadState) -> None:
         if not state.device:
             return
-        device = self._slot(state.device).device
+        slot = self._slot(state.device)
+        try:
+            self._remove_unfinished(slot.device, state)
+        except OSError as error:
+            if error.errno not in BROKEN:
+                raise storage_error(error, "discard", slot.device.place) from error
+            # Nothing can be removed any more; sealing a seed looks for what the ledger does not know.
+            self.mark_failed(slot.device, errorcode.get(error.errno, "unknown"))
+
+    def _remove_unfinished(self, device: Device, state: UploadState) -> None:
         pack = pack_of_key(state.key, state.container)
         try:
             PackReader(self, pack, state.container, state.key, device=device.id).sidecar()

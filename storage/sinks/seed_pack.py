@@ -21,7 +21,7 @@ from storage.sinks.device import Device, lock_file
 from storage.sinks.protocol import Journal, UploadState
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_BROKEN = frozenset({errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO})
+BROKEN = frozenset({errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO})
 """A dying disk, one the kernel has made read-only, one that was pulled out."""
 
 
@@ -218,7 +218,7 @@ class SeedPackWriter:
                 raise DeviceFull("is full", operation="write", place=self._device.place, code="ENOSPC") from error
             try:
                 failure = _failed(error, "write", self._devices, self._device, self._journal)
-                if error.errno in _BROKEN:
+                if error.errno in BROKEN:
                     with suppress(OSError):
                         # It may refuse this as well; sealing a seed looks for what the ledger does not know.
                         self._device.remove(self._key)
@@ -320,7 +320,7 @@ def _failed(error: OSError, operation: str, devices: Devices, device: Device, jo
         devices.mark_full(device, 1)
         journal.reset("device full")
         return DeviceFull("is full", operation=operation, place=device.place, code=failure.code)
-    if error.errno in _BROKEN:
+    if error.errno in BROKEN:
         devices.mark_failed(device, failure.code)
         journal.reset("device failed")
         return Retryable("the device has failed", operation=operation, place=device.place, code=failure.code)

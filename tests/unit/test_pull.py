@@ -54,12 +54,16 @@ class Packer:
         self.written: list[str] = []
         self.finished = False
         self.started_over = ""
+        self.spoiled_after: int | None = None
         self.error: Exception | None = None
 
     def add(self, facts, part10) -> None:
         if self.error is not None:
             raise self.error
         self.written.append(facts.sop_uid)
+
+    def spoil(self) -> None:
+        self.spoiled_after = len(self.written)
 
     def start_over(self, reason: str) -> None:
         self.started_over = reason
@@ -121,7 +125,11 @@ def packer():
     return Packer()
 
 
-def pull(archive, packer, *, claimed=None, options=OPTIONS):
+def set_aside(facts, octets) -> ParkedInstance:
+    return ParkedInstance(facts)
+
+
+def pull(archive, packer, *, claimed=None, options=OPTIONS, park=set_aside):
     return Pull(
         study_uid=STUDY,
         claimed_count=claimed,
@@ -130,7 +138,7 @@ def pull(archive, packer, *, claimed=None, options=OPTIONS):
         receiver_ae="MIG01",
         router=archive.router,
         pack=lambda: packer,
-        park=lambda facts, octets: ParkedInstance(facts),
+        park=park,
         stop=lambda: False,
     ).run()
 
@@ -466,3 +474,30 @@ def test_a_parked_instance_that_cannot_be_opened_ends_the_attempt_instead_of_han
 
     with pytest.raises(Retryable):
         pull(archive, packer)
+
+
+def test_the_pack_is_spoiled_before_anything_unlisted_is_set_aside(packer):
+    spoiled_when_parked = []
+
+    def park(facts, octets):
+        spoiled_when_parked.append(packer.spoiled_after)
+        return ParkedInstance(facts)
+
+    def step(archive, target):
+        archive.deliver("1.1", "1.9", "1.8", "1.2")
+        return success(completed=4)
+
+    verdict = pull(Archive(Router(), ["1.1", "1.2"], [step]), packer, park=park)
+
+    assert (verdict.end, verdict.reason) == (End.EXCEPTION, "SURPLUS_INSTANCES")
+    assert spoiled_when_parked == [1, 1]
+
+
+def test_the_pack_is_spoiled_when_the_source_announces_more_than_it_lists(packer):
+    def step(archive, target):
+        archive.deliver("1.1", "1.2")
+        return success(completed=2, failed=1)
+
+    pull(Archive(Router(), ["1.1", "1.2"], [step]), packer)
+
+    assert packer.spoiled_after == 2

@@ -70,6 +70,15 @@ class MemoryJournal:
         for _ in self._call("reset"):
             self.row = None
 
+    def spoil(self) -> None:
+        for _ in self._call("spoil"):
+            self.row = None if self.row is None else self._with(spoiled=True)
+
+    def start_over(self, reason: str) -> None:
+        assert reason
+        for _ in self._call("start_over"):
+            self.row = None
+
     def _with(self, **changes: Any) -> UploadState:
         assert self.row is not None
         names = ("key", "container", "upload_id", "device", "parts", "members")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import psycopg
@@ -9,6 +10,7 @@ import pytest
 
 from actors.options import Receiver
 from infra.simulator import Faults, Simulator
+from infra.simulator.faults import Counts, Order
 
 LEASE = timedelta(seconds=2)
 LINE = Faults(bandwidth=8 << 20)
@@ -53,10 +55,10 @@ def moving(engine, free_port, large):
     """`moving()`: a job with one study in three parts, planned, its source as slow as `LINE`."""
 
     @contextmanager
-    def start():
+    def start(faults=LINE):
         ports = {"MIG01": free_port(), "MIG02": free_port()}
         known = {title: ("127.0.0.1", port) for title, port in ports.items()}
-        with Simulator(large, destinations=known, faults=LINE) as pacs:
+        with Simulator(large, destinations=known, faults=faults) as pacs:
             job = engine(pacs.port, receiver_port=ports["MIG01"], limits={"lease": LEASE, "attempts": 5})
             job.take_inventory()
             job.plan()
@@ -109,6 +111,25 @@ def test_a_mover_killed_between_the_finished_object_and_the_commit_leaves_it_to_
 
     assert pacs.stats.stores == before, "nothing had to be sent again"
     assert_moved_once(job, large)
+
+
+def test_a_surplus_instance_is_noticed_although_the_mover_that_set_it_aside_was_killed(moving, large):
+    # The list ends two short of what is sent, and nothing else says so; those two come first.
+    listed = len(large.manifest()) - 2
+    with moving(replace(LINE, find_cap=listed, counts=Counts.ABSENT, order=Order.REVERSED)) as (pacs, job, _):
+        first = job.spawn_mover()
+        job.wait_until(lambda: job.quarantined() and part_committed(pacs, job), what="a surplus and a part")
+        first.kill()
+
+        job.spawn_mover()
+        job.start_validator()
+        job.finish()
+        job.stop()
+
+    [problem] = job.problems()
+    assert (problem.kind, problem.evidence["surplus"]) == ("SURPLUS_INSTANCES", 2)
+    assert set(problem.evidence["quarantine"]) <= {path.stem for path in job.quarantined()}
+    assert job.objects() == job.unfinished_uploads() == set()
 
 
 def test_a_frozen_mover_loses_its_claim_and_commits_nothing_when_it_wakes(moving, large):
