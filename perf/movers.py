@@ -1,0 +1,195 @@
+"""Limosa's real movers, each in a process of its own, in a job of their own: what a cluster's node does, without Ray.
+
+Ray starts mover processes and looks after them; it is not on the way of any byte, so leaving it out changes no rate.
+"""
+
+import pickle
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Self
+
+from actors.dimse.scu import DimseSource as Scu
+from actors.options import DimseSource, MoverLimits, Receiver
+from actors.setup import JobSetup, MoverSetup
+from actors.source import FindAnswer, StudyWindow
+from infra.simulator.process import free_port
+from perf.harness import Wrong
+from storage.ledger import Ledger
+from storage.ledger.address import LedgerAddress
+from storage.ledger.job import DestinationSpec, SourceSpec
+from storage.ledger.records import LeaseKind
+from storage.sinks.options import S3Options, SeedOptions
+
+LOOK = 0.02
+"""Seconds between looks at whether the work is done: the error of a measurement, and the bench's load on the ledger."""
+MOST_SECONDS = 600.0
+FAREWELL = 15.0
+POOL = 2
+SIMULATED_LIMIT = 64
+"""C-MOVEs at once that the source is said to stand, so that only the movers' lanes limit them."""
+
+
+class Always:
+    """Hours of a source that may be asked at any time."""
+
+    def open_at(self, moment: datetime) -> bool:
+        del moment
+        return True
+
+
+class Movers:
+    """A job with `processes` movers of `associations` lanes each; `with` starts and ends them.
+
+    The job is paused from the start until `resume`. Studies must be told by `know` first.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger_url: str,
+        source: DimseSource,
+        destination: S3Options | SeedOptions,
+        folder: Path,
+        ae_title: str,
+        port: int = 0,
+        processes: int = 1,
+        associations: int = 2,
+        limits: Mapping[str, Any] | None = None,
+        profiles: Path | None = None,
+    ) -> None:
+        self._url = ledger_url
+        self._source = source
+        self._destination = destination
+        self._folder = folder / f"movers-{secrets.token_hex(4)}"
+        self._limits = MoverLimits(**(limits or {}))
+        self._profiles = profiles
+        self._stack = ExitStack()
+        self._children: list[subprocess.Popen[bytes]] = []
+        self.receiver = Receiver(
+            ae_title=ae_title, port=port or free_port(), processes=processes, associations=associations
+        )
+        self.ledger: Ledger
+        self.source_id = 0
+        self.destination_id = 0
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        return tuple(child.pid for child in self._children)
+
+    def __enter__(self) -> Self:
+        with self._stack:
+            self.ledger = self._stack.enter_context(Ledger(self._url, pool_size=POOL))
+            job = self._register()
+            self.ledger.control.pause("the bench is not ready")
+            self._stack.callback(self._end)
+            names = tuple(f"mover-{number}" for number in range(self.receiver.processes))
+            for name in names:
+                self._spawn(MoverSetup(job=job, name=name, names=names, receiver=self.receiver))
+            for child in self._children:
+                if child.stdout is None or child.stdout.readline() != b"ready\n":
+                    raise Wrong("a mover did not start")
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def find(self) -> FindAnswer:
+        """Every study of the source."""
+        source = Scu(self._source)
+        try:
+            return source.find_studies(StudyWindow())
+        finally:
+            source.close()
+
+    def know(self, answer: FindAnswer, study_uids: Collection[str]) -> None:
+        """These of the studies found are planned, and claimed once the job is not paused."""
+        wanted = frozenset(study_uids)
+        self.ledger.inventory.record_studies(
+            self.source_id, [study for study in answer.studies if study.study_uid in wanted]
+        )
+        while self.ledger.plan.step({}).studies:
+            pass
+
+    def resume(self) -> None:
+        """Claims are handed out."""
+        self.ledger.control.resume()
+
+    def pause(self) -> None:
+        self.ledger.control.pause("the bench looks")
+
+    def wait(self, seconds: float = MOST_SECONDS) -> None:
+        """Every study that was told is written and committed. Raises `Wrong` when one cannot be, or time is up."""
+        deadline = time.monotonic() + seconds
+        while self.ledger.status.left_of(LeaseKind.PULL):
+            if time.monotonic() > deadline:
+                raise Wrong(f"not done within {seconds:.0f} s")
+            time.sleep(LOOK)
+        if kinds := {problem.kind for problem in self.ledger.exceptions.list_open()}:
+            raise Wrong(f"exceptions: {', '.join(sorted(kinds))}")
+
+    def toggle_profile(self) -> None:
+        """Profiling begins or ends in every mover, where profiles were asked for."""
+        for child in self._children if self._profiles else ():
+            child.send_signal(signal.SIGUSR1)
+
+    def _register(self) -> JobSetup:
+        source, destination = self._source, self._destination
+        registered = self.ledger.jobs.register(
+            "bench",
+            source_identity="bench",
+            sources=[SourceSpec(name=source.name, kind="dimse", pull_limit=source.associations)],
+            destinations=[DestinationSpec(name=destination.name, kind=destination.kind, inline=True, fingerprint="-")],
+        )
+        self.source_id = registered.sources[source.name]
+        self.destination_id = registered.destinations[destination.name]
+        self.ledger.inventory.begin_generation()
+        return JobSetup(
+            ledger=LedgerAddress(self._url),
+            secret=registered.secret,
+            source=source,
+            source_id=self.source_id,
+            destinations=(destination,),
+            inline=destination.name,
+            limits=self._limits,
+            hours=Always(),
+            folder=self._folder,
+            log_level="warning",
+            only=None,
+        )
+
+    def _spawn(self, setup: MoverSetup) -> None:
+        command = [sys.executable, "-P", "-m", "perf.mover_process"]
+        if self._profiles is not None:
+            command.append(str(self._profiles / f"{setup.name}.profile"))
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._children.append(child)
+        if child.stdin is not None:
+            child.stdin.write(pickle.dumps(setup))
+            child.stdin.close()
+
+    def _end(self) -> None:
+        for child in self._children:
+            child.terminate()
+        for child in self._children:
+            try:
+                child.wait(FAREWELL)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+            if child.stdout is not None:
+                child.stdout.close()
+        self._children.clear()
+
+
+def simulated(port: int, ae_title: str, **changes: Any) -> DimseSource:
+    """The simulator as a source. It tells the truth, so stragglers need not be waited for long."""
+    chosen: dict[str, Any] = {"associations": SIMULATED_LIMIT, "quiet": timedelta(milliseconds=500)} | changes
+    return DimseSource(host="127.0.0.1", port=port, ae_title=ae_title, **chosen)
