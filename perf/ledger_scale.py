@@ -5,6 +5,9 @@
 Fills a Postgres of its own in steps with finished studies, as Limosa would have left them, and at each size measures
 what movers do: claim a study, and commit it with 20 instances in one transaction. Prints a table and writes
 perf/results/ledger-scale.json. About 600 bytes of disk per instance.
+
+Rates depend on the disk and on what else the machine does; the pages of 8 KiB that Postgres touches per claim and per
+commit do not, and show whether a statement's work grows with its tables.
 """
 
 import json
@@ -18,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import LiteralString, TypeVar
 
 import psycopg
 from blake3 import blake3
@@ -42,6 +45,8 @@ ROUND = 1_500
 """Studies claimed and committed per measurement: some seconds of work."""
 WORKERS = 4
 FILL_BATCH = 50_000
+GONE_WITHIN = 60.0
+"""Seconds a closed session may take to end."""
 LEASE = timedelta(minutes=10)
 RESULT = Path(__file__).parent / "results" / "ledger-scale.json"
 T = TypeVar("T")
@@ -60,6 +65,8 @@ class Row:
     claims_per_second_4: float
     commits_per_second_1: float
     commits_per_second_4: float
+    pages_per_claim: float
+    pages_per_commit: float
     commit_ms_median: float
     commit_ms_p99: float
     validate_claim_ms_median: float
@@ -105,7 +112,7 @@ def main() -> None:
 
 def measure_all(url: str) -> list[Row]:
     rows: list[Row] = []
-    with Ledger(url, pool_size=WORKERS + 1) as ledger:
+    with Ledger(url, pool_size=1) as ledger:
         known = ledger.jobs.register(
             "scale",
             source_identity="none",
@@ -116,16 +123,14 @@ def measure_all(url: str) -> list[Row]:
             ],
         )
         ledger.inventory.begin_generation()
-        filled = 0
-        for step in STEPS:
-            goal = int(STUDIES * step)
-            started = time.perf_counter()
-            fill(url, filled, goal, INSTANCES // STUDIES)
-            seconds = time.perf_counter() - started
-            filled = goal
-            row = measure(url, ledger, known.sources["pacs"], known.destinations["cloud"], seconds)
-            show(row, first=not rows)
-            rows.append(row)
+    filled = 0
+    for step in STEPS:
+        goal = int(STUDIES * step)
+        _, seconds = timed(lambda start=filled, stop=goal: fill(url, start, stop, INSTANCES // STUDIES))
+        filled = goal
+        row = measure(url, known.sources["pacs"], known.destinations["cloud"], seconds)
+        show(row, first=not rows)
+        rows.append(row)
     return rows
 
 
@@ -143,17 +148,23 @@ def fill(url: str, start: int, stop: int, per_study: int) -> None:
         conn.execute("checkpoint")
 
 
-def measure(url: str, ledger: Ledger, source: int, cloud: int, fill_seconds: float) -> Row:
-    prepare(ledger, source, 4 * ROUND, time.time_ns())
-    one, claims_1 = timed(lambda: [claim(ledger, source, "w0") for _ in range(ROUND)])
-    with ThreadPoolExecutor(WORKERS) as pool:
-        four, claims_4 = timed(lambda: list(pool.map(lambda n: claim(ledger, source, f"w{n % WORKERS}"), range(ROUND))))
-        works = [work_of(item) for item in one]
+def measure(url: str, source: int, cloud: int, fill_seconds: float) -> Row:
+    with Ledger(url, pool_size=1) as ledger:
+        prepare(ledger, source, 4 * ROUND, time.time_ns())
+    pages = [pages_touched(url)]
+    with Ledger(url, pool_size=1) as ledger:
+        claimed, claims_1 = timed(lambda: [claim(ledger, source, "w0") for _ in range(ROUND)])
+    pages.append(pages_touched(url))
+    works = [work_of(item) for item in claimed]
+    with Ledger(url, pool_size=1) as ledger:
         latencies, commits_1 = timed(lambda: [commit(ledger, *work) for work in works])
+    pages.append(pages_touched(url))
+    with Ledger(url, pool_size=WORKERS + 1) as ledger, ThreadPoolExecutor(WORKERS) as pool:
+        four, claims_4 = timed(lambda: list(pool.map(lambda n: claim(ledger, source, f"w{n % WORKERS}"), range(ROUND))))
         works = [work_of(item) for item in four]
         _, commits_4 = timed(lambda: list(pool.map(lambda work: commit(ledger, *work), works)))
-    reads = [timed(lambda: ledger.claims.validate("v", [cloud], LEASE))[1] for _ in range(200)]
-    _, status = timed(ledger.status.deliveries)
+        reads = [timed(lambda: ledger.claims.validate("v", [cloud], LEASE))[1] for _ in range(200)]
+        _, status = timed(ledger.status.deliveries)
     latencies.sort()
     return Row(
         studies=count(url, "select count(*) from study"),
@@ -164,11 +175,27 @@ def measure(url: str, ledger: Ledger, source: int, cloud: int, fill_seconds: flo
         claims_per_second_4=round(ROUND / claims_4, 1),
         commits_per_second_1=round(ROUND / commits_1, 1),
         commits_per_second_4=round(ROUND / commits_4, 1),
+        pages_per_claim=round((pages[1] - pages[0]) / ROUND, 1),
+        pages_per_commit=round((pages[2] - pages[1]) / ROUND, 1),
         commit_ms_median=round(1e3 * statistics.median(latencies), 2),
         commit_ms_p99=round(1e3 * latencies[int(len(latencies) * 0.99)], 2),
         validate_claim_ms_median=round(1e3 * statistics.median(reads), 2),
         status_ms=round(1e3 * status, 1),
     )
+
+
+def pages_touched(url: str) -> int:
+    """Pages of 8 KiB that clients have asked for since the server started; read when all of them have gone.
+
+    A session reports its counters some seconds late, and at once when it ends.
+    """
+    deadline = time.monotonic() + GONE_WITHIN
+    with psycopg.connect(url, autocommit=True) as conn:
+        while one(conn, "select count(*) from pg_stat_activity where backend_type = 'client backend'") > 1:
+            if time.monotonic() > deadline:
+                raise TimeoutError("sessions of an earlier phase are still there")
+            time.sleep(0.05)
+        return one(conn, "select sum(hits + reads) from pg_stat_io where backend_type = 'client backend'")
 
 
 def prepare(ledger: Ledger, source: int, studies: int, salt: int) -> None:
@@ -221,9 +248,16 @@ def timed(call: Callable[[], T]) -> tuple[T, float]:
     return result, time.perf_counter() - started
 
 
-def count(url: str, query: str) -> int:
+def count(url: str, query: LiteralString) -> int:
     with psycopg.connect(url) as conn:
-        return conn.execute(query).fetchone()[0]  # type: ignore
+        return one(conn, query)
+
+
+def one(conn: psycopg.Connection, query: LiteralString) -> int:
+    row = conn.execute(query).fetchone()
+    if row is None:
+        raise LookupError(query)
+    return int(row[0])
 
 
 def show(row: Row, *, first: bool) -> None:
