@@ -12,35 +12,22 @@ For senders that are slow in other ways: latency before each instance, a cap on 
 
 import argparse
 import json
-import re
 import resource
-import secrets
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from blake3 import blake3
-
-from infra.simulator import command
 from infra.simulator.archive import Instance
-from infra.simulator.content import whole
+from infra.simulator.shots import HEAD, Encoded, Proof, Shot, uids_of
 from infra.simulator.specs import archive_from
 from infra.simulator.store import Refused, StoreAssociation
-from infra.simulator.wire import MAX_PDU, ConnectionEnded, command_pdu, data_pdus, joined
+from infra.simulator.wire import MAX_PDU, ConnectionEnded
 
-HEAD = 8 << 10
-"""Bytes of an encoded instance that belong to one association and hold every mention of its UID; the rest is shared."""
-COUNTER_DIGITS, ASSOCIATION_DIGITS, NONCE_DIGITS = 8, 3, 6
-"""Of the UIDs that are made up: 100 million instances of each of 1000 associations, and a random rest."""
-UID_ROOT = "2.25."
-"""For UIDs made from numbers (PS3.5 section B.2)."""
-MESSAGE_ID_HEADER = bytes.fromhex("00001001 02000000")
-"""(0000,0110), two bytes long."""
 LOST = "LOST"
 """In place of a status: the association broke."""
 SAMPLES = 8
@@ -79,16 +66,6 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
-    """What the receiver must have made of one of the instances."""
-
-    sop_uid: str
-    size: int
-    raw1: str
-    """BLAKE3 of the dataset, a NUL and the transfer syntax UID, in hexadecimal."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What was sent and answered."""
 
@@ -111,20 +88,20 @@ class Outcome:
 
 
 class Blaster:
-    """The associations of one plan: `open`, then `fire` as often as wanted, then `close`."""
+    """The associations of one plan: `open`, `fire` as often as wanted, `close`, and again."""
 
     def __init__(self, plan: Plan, samples: Sequence[Instance]) -> None:
         """The samples are of one SOP class and transfer syntax and shorter than memory."""
         self._plan = plan
         self._samples = samples
+        self._encoded: dict[int, list[Encoded]] = {}
         self._barrels: list[_Barrel] = []
 
     def open(self) -> None:
         """All associations are negotiated. Raises `Refused`."""
-        shared: dict[int, list[_Encoded]] = {}
         try:
             for number in range(self._plan.associations):
-                self._barrels.append(_Barrel(self._plan, self._samples, number, shared))
+                self._barrels.append(_Barrel(self._plan, self._samples, number, self._encoded))
         except Refused:
             self.close()
             raise
@@ -164,53 +141,10 @@ class Blaster:
         self._barrels.clear()
 
 
-class _Encoded:
-    """One sample as PDUs: `head` is copied by each association, `tail` shared by all."""
-
-    def __init__(self, sample: Instance, context_id: int, limit: int, writes: Writes) -> None:
-        pdus = joined(data_pdus(context_id, sample.content, limit))
-        self.sample = sample
-        self.size = sample.content.size
-        # What is written in pieces as dcmtk does must not be cut in further places.
-        split = HEAD if writes is Writes.WHOLE else len(pdus)
-        self.head, self.tail = pdus[:split], memoryview(pdus)[split:]
-        self.places = places(self.head, sample.sop_uid.encode())
-        if not self.places or places(pdus[HEAD:], sample.sop_uid.encode()):
-            raise ValueError("the sample's UID must stand at the beginning of its dataset and nowhere else")
-
-
-class _Shot:
-    """One sample of one association, ready to go."""
-
-    def __init__(self, encoded: _Encoded, context_id: int) -> None:
-        sample = encoded.sample
-        values: dict[int, int | str] = {
-            command.AFFECTED_SOP_CLASS: sample.sop_class,
-            command.COMMAND_FIELD: command.C_STORE_RQ,
-            command.MESSAGE_ID: 0,
-            command.PRIORITY: 0,
-            command.DATASET_TYPE: command.WITH_DATASET,
-            command.AFFECTED_SOP_UID: sample.sop_uid,
-        }
-        self.sample, self.size, self.tail = sample, encoded.size, encoded.tail
-        self.command = bytearray(command_pdu(context_id, command.encode(values)))
-        self.head = bytearray(encoded.head)
-        self._in_command = places(self.command, sample.sop_uid.encode())
-        self._in_dataset = encoded.places
-        self._message_id = self.command.index(MESSAGE_ID_HEADER) + len(MESSAGE_ID_HEADER)
-
-    def number(self, uid: bytes, message_id: int) -> None:
-        """It is instance `uid` from now on, in message `message_id`."""
-        for buffer, starts in ((self.command, self._in_command), (self.head, self._in_dataset)):
-            for start in starts:
-                buffer[start : start + len(uid)] = uid
-        self.command[self._message_id : self._message_id + 2] = message_id.to_bytes(2, "little")
-
-
 class _Barrel:
     """One association. `fire` belongs to one thread, everything else to the one that waits for it."""
 
-    def __init__(self, plan: Plan, samples: Sequence[Instance], number: int, shared: dict[int, list[_Encoded]]) -> None:
+    def __init__(self, plan: Plan, samples: Sequence[Instance], number: int, shared: dict[int, list[Encoded]]) -> None:
         first = samples[0]
         self._latency = plan.latency
         self._association = StoreAssociation.open(
@@ -227,11 +161,13 @@ class _Barrel:
             raise Refused("destination does not take this kind of instance")
         (context_id,) = self._association.contexts.values()
         limit = self._association.send_limit
+        # What is written in pieces as dcmtk does must not be cut in further places.
+        split = HEAD if plan.writes is Writes.WHOLE else sys.maxsize
         if limit not in shared:
-            shared[limit] = [_Encoded(sample, context_id, limit, plan.writes) for sample in samples]
-        self._shots = [_Shot(encoded, context_id) for encoded in shared[limit]]
-        self._uids = _uids(number, len(first.sop_uid))
-        self._last: tuple[bytes, _Shot] | None = None
+            shared[limit] = [Encoded(sample, context_id, limit, split) for sample in samples]
+        self._shots = [Shot(encoded, context_id) for encoded in shared[limit]]
+        self._uids = uids_of(number, len(first.sop_uid))
+        self._last: tuple[bytes, Shot] | None = None
         self.statuses = Counter[str]()
         self.bytes = 0
 
@@ -257,30 +193,10 @@ class _Barrel:
 
     def proof(self) -> Proof | None:
         """Of the last instance that was answered."""
-        if self._last is None:
-            return None
-        uid, shot = self._last
-        dataset = whole(shot.sample.content).replace(shot.sample.sop_uid.encode(), uid)
-        raw1 = blake3(dataset + b"\0" + shot.sample.transfer_syntax.encode()).hexdigest()
-        return Proof(sop_uid=uid.decode(), size=len(dataset), raw1=raw1)
+        return None if self._last is None else self._last[1].proof(self._last[0])
 
     def close(self) -> None:
         self._association.release()
-
-
-def places(octets: bytes | bytearray, uid: bytes) -> tuple[int, ...]:
-    """Where a UID stands, not counting longer ones that begin with it."""
-    return tuple(found.start() for found in re.finditer(re.escape(uid) + rb"(?![0-9.])", octets))
-
-
-def _uids(association: int, length: int) -> Iterator[bytes]:
-    """UIDs of one length that nobody else makes, in any run."""
-    nonce = length - len(UID_ROOT) - ASSOCIATION_DIGITS - COUNTER_DIGITS
-    if nonce < NONCE_DIGITS:
-        raise ValueError(f"a UID of {length} characters has no room for numbers")
-    root = UID_ROOT + str(1 + secrets.randbelow(9)) + "".join(str(secrets.randbelow(10)) for _ in range(nonce - 1))
-    for number in range(10**COUNTER_DIGITS):
-        yield f"{root}{association:0{ASSOCIATION_DIGITS}}{number:0{COUNTER_DIGITS}}".encode()
 
 
 def _cpu_seconds() -> float:
@@ -320,7 +236,7 @@ def main() -> int:
     parser.add_argument("--bandwidth", type=int, metavar="BYTES", help="per second and association")
     parser.add_argument("--writes", type=Writes, choices=list(Writes), default=Writes.WHOLE)
     parser.add_argument("--pdu", type=int, default=MAX_PDU, metavar="BYTES", help="longest that is sent")
-    parser.add_argument("--rounds", action="store_true", help="fire once for every line on standard input")
+    parser.add_argument("--told", action="store_true", help="open and fire when a line on standard input says so")
     given = parser.parse_args()
     plan = Plan(
         host=given.host,
@@ -335,16 +251,23 @@ def main() -> int:
     )
     try:
         blaster = Blaster(plan, samples_from([given.archive]))
-        blaster.open()
+        return follow(blaster, sys.stdin) if given.told else follow(blaster, ("open", "fire"))
     except (Refused, ValueError) as problem:
         parser.error(str(problem))
-    _say({"ready": True})
+
+
+def follow(blaster: Blaster, orders: Iterable[str]) -> int:
+    """Each `open` was answered when the associations stood, each `fire` with its outcome; then they are released."""
     lost = 0
-    for _ in sys.stdin if given.rounds else (None,):
+    for order in orders:
+        if order.strip() == "open":
+            blaster.open()
+            _say({"ready": True})
+            continue
         outcome = blaster.fire()
         lost += outcome.instances - outcome.statuses.get("0000", 0)
         _say(asdict(outcome) | {"seconds": outcome.seconds})
-    blaster.close()
+        blaster.close()
     return 1 if lost else 0
 
 

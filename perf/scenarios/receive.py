@@ -85,6 +85,7 @@ class Receiving:
         self._instances = max(LEAST * associations, round(full / (QUICK_SHARE if scale is Scale.QUICK else 1)))
         self._receiver, self._kind, self._writes = receiver, kind, writes
         self._folder: Path | None = None
+        self._sender: Program | None = None
 
     def prepare(self) -> None:
         place = MEMORY_FOLDER if MEMORY_FOLDER.is_dir() else None
@@ -92,15 +93,12 @@ class Receiving:
         self._receiver.start(self._folder)
 
     def once(self) -> Sample:
-        sender = self._sender()
-        try:
-            if not sender.hear(START_SECONDS).get("ready"):
-                raise Wrong("the sender is not ready")
-            with Meter(self._receiver.pids) as meter:
-                told = sender.ask("go")
-            self._verify(told)
-        finally:
-            sender.stop()
+        if self._sender is None:
+            self._sender = self._start_sender()
+        self._sender.ask("open")
+        with Meter(self._receiver.pids) as meter:
+            told = self._sender.ask("fire")
+        self._verify(told)
         self._receiver.clear()
         return Sample(
             seconds=told["ended"] - told["started"],
@@ -112,11 +110,13 @@ class Receiving:
         )
 
     def close(self) -> None:
+        if self._sender is not None:
+            self._sender.stop()
         self._receiver.stop()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _sender(self) -> Program:
+    def _start_sender(self) -> Program:
         ports = [word for port in self._receiver.ports for word in ("--port", port)]
         return Program(
             python(
@@ -126,7 +126,7 @@ class Receiving:
                 *("--instances", self._instances),
                 *("--archive", self._kind.archive),
                 *("--writes", self._writes),
-                "--rounds",
+                "--told",
             )
         )
 
