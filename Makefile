@@ -5,13 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 ROUNDS ?= 10
+MINUTES ?= 10
 # Most tests wait for processes and time-outs: three at a time keep two cores busy.
 JOBS ?= 3
 STUDIES ?= 1000000
 INSTANCES ?= 20000000
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint demo chaos big ledger-scale clean
+.PHONY: help venv test lint demo chaos big fuzz ledger-scale clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -41,6 +42,10 @@ chaos: $(STAMP) ## kill movers, drivers, Postgres and S3 while studies move; ROU
 
 big: $(STAMP) ## move one instance of two gigabytes through a mover of half a gigabyte
 	$(BIN)/pytest -m big
+
+fuzz: $(STAMP) ## feed the parsers damaged and hostile input; MINUTES=10 for all of them together
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	$(BIN)/python tests/fuzz/fuzz_run.py --minutes $(MINUTES)
 
 ledger-scale: $(STAMP) ## fill a ledger to millions of studies and time its hot statements
 	STUDIES=$(STUDIES) INSTANCES=$(INSTANCES) $(BIN)/python -m perf.ledger_scale

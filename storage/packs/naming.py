@@ -21,7 +21,7 @@ STUDIES = "studies"
 INDEX = "index"
 
 _PREFIX = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?", re.ASCII)
-_MAX_REVISION = 9999
+MAX_REVISION = 9999
 
 
 def check_prefix(prefix: str) -> str:
@@ -128,6 +128,6 @@ def _fan(study_uid: Uid) -> str:
 
 
 def _revision(pack: PackId) -> str:
-    if not 1 <= pack.revision <= _MAX_REVISION:
-        raise ValueError(f"revision {pack.revision} is not in 1 to {_MAX_REVISION}")
+    if not 1 <= pack.revision <= MAX_REVISION:
+        raise ValueError(f"revision {pack.revision} is not in 1 to {MAX_REVISION}")
     return f"r{pack.revision:04d}"
