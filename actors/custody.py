@@ -1,13 +1,18 @@
 """What the workers add to a study's custody chain."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 from actors.intake import Counts
 from actors.verdict import Verdict
 from actors.verify import ReadBack
-from storage.ledger.records import CustodyNote
+from imaging.coercion.rules import RuleSet
+from imaging.facts import InstanceFacts
+from storage.ledger.records import CustodyNote, JsonValue
 from storage.packs.model import Receipt
 
 
-def written_note(verdict: Verdict, receiver_ae: str) -> CustodyNote:
+def written_note(verdict: Verdict, receiver_ae: str, rules: RuleSet) -> CustodyNote:
     """The study came from the source and is durable at the inline destination."""
     counts: Counts = verdict.counts
     return CustodyNote(
@@ -21,6 +26,7 @@ def written_note(verdict: Verdict, receiver_ae: str) -> CustodyNote:
             "repeated": counts.repeated,
             "differing": counts.differing,
             "transfer_syntaxes": sorted({facts.transfer_syntax for facts in verdict.facts}),
+            **_coercion(verdict.facts, rules),
             **_place(verdict.receipt),
         },
     )
@@ -41,6 +47,21 @@ def validated_note(read_back: ReadBack) -> CustodyNote:
             "bytes": read_back.bytes,
         },
     )
+
+
+def _coercion(facts: Sequence[InstanceFacts], rules: RuleSet) -> dict[str, JsonValue]:
+    """Under which rules the instances were written, and how many each of them changed."""
+    if not rules.rules:
+        return {}
+    changed = Counter(rule for one in facts for rule in {value.rule for value in one.coerced})
+    return {
+        "coercion": {
+            "rules": rules.fingerprint,
+            "originals": rules.originals.value,
+            "changed": sum(bool(one.coerced) for one in facts),
+            "instances_by_rule": dict(sorted(changed.items())),
+        }
+    }
 
 
 def _place(receipt: Receipt | None) -> dict[str, str | int]:

@@ -81,6 +81,10 @@ class Writing(Protocol):
     def spoil(self) -> None: ...
 
 
+Shape = Callable[[InstanceFacts, Octets], tuple[InstanceFacts, Octets]]
+"""Of an instance as it came what is to be written; RAW1 and the received size stay in the facts."""
+
+
 class Intake:
     """Thread-safe; `close` makes every later arrival CLOSED."""
 
@@ -91,10 +95,12 @@ class Intake:
         writer: Writing,
         held: Iterable[InstanceFacts],
         park: Callable[[InstanceFacts, Octets], Parked],
+        shape: Shape | None = None,
     ) -> None:
         """`expected` is None where the source cannot list instances: everything that comes is taken.
 
-        `park` makes a surplus instance durable outside the pack and returns where it lies.
+        `park` makes a surplus instance durable outside the pack and returns where it lies. `shape` makes of an
+        instance what is to be written, None: what came.
         """
         self.study_uid = study_uid
         self.counts = Counts()
@@ -102,6 +108,7 @@ class Intake:
         self._writer = writer
         self._changed = threading.Condition()
         self._park = park
+        self._shape = shape
         self._open_ended = expected is None
         self._expected: set[Uid] = {ref.sop_uid for ref in expected or ()}
         self._held: dict[str, InstanceFacts] = {facts.sop_uid: facts for facts in held}
@@ -173,6 +180,8 @@ class Intake:
 
     def _add(self, facts: InstanceFacts, part10: Octets) -> Arrival:
         try:
+            if self._shape is not None:
+                facts, part10 = self._shape(facts, part10)
             self._writer.add(facts, part10)
         except Exception as error:
             # Border of two threads: whatever broke the writer, the lane has to hear of it, and nobody may wait for

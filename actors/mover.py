@@ -13,6 +13,7 @@ from typing import assert_never
 import structlog
 
 from actors.arrivals import Arrivals
+from actors.coercing import shape_of
 from actors.custody import written_note
 from actors.leases import Lease
 from actors.options import DimseSource, MoverLimits
@@ -26,6 +27,7 @@ from actors.source import Source, SourceUnreachable
 from actors.verdict import EVIDENCE_UIDS, End, Verdict
 from actors.worker import Tally, Turn
 from imaging.roots import uid_set_root
+from imaging.coercion.rules import RuleSet
 from storage.errors import StorageError
 from storage.ledger.facts import SharedSop
 from storage.ledger.ledger import Ledger
@@ -48,6 +50,7 @@ class Mover:
         hours: HoursWindow,
         only: Sequence[int] | None,
         ledger: Ledger,
+        rules: RuleSet,
         sink: Sink,
         router: Router,
         arrivals: Arrivals,
@@ -64,6 +67,7 @@ class Mover:
         self._only = only
         self._ledger = ledger
         self._sink = sink
+        self._rules = rules
         self._router = router
         self._arrivals = arrivals
         self._open_source = open_source
@@ -110,10 +114,11 @@ class Mover:
             return StudyPacker(
                 self._sink,
                 pack,
-                uploads.journal(claim),
+                uploads.journal(claim, self._rules.fingerprint),
                 lambda: uploads.state(claim),
                 container=uploads.container(claim),
             )
+                rules=self._rules.fingerprint,
 
         return Pull(
             study_uid=claim.study_uid,
@@ -126,7 +131,17 @@ class Mover:
             park=self._arrivals.park,
             stop=stop,
             attempt=claim.attempts,
-        ).run()
+            shape=shape_of(self._rules, self._options.name, claim.planned_at),
+        )
+        try:
+            verdict = pull.run()
+        except SourceUnreachable as error:
+            if not error.refused:
+                self._meter.ended(failed=1)
+            raise
+        if verdict.end in (End.WRITTEN, End.EMPTY, End.AGAIN, End.EXCEPTION):
+            self._meter.ended(failed=int(source.broke_off or verdict.end is End.AGAIN))
+        return verdict
 
     def _source(self, lane: int) -> Source:
         source = self._sources.get(lane)
@@ -171,7 +186,7 @@ class Mover:
             claim,
             expected_root=uid_set_root(verdict.expected),
             receipt=verdict.receipt,
-            note=written_note(verdict, self._receiver_ae),
+            note=written_note(verdict, self._receiver_ae, self._rules),
             problems=lambda shared: warnings(verdict, shared),
             facts=verdict.facts,
         )

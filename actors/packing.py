@@ -43,7 +43,7 @@ class StudyPacker:
         size_hint: int = 0,
     ) -> None:
         """`remembered` reads what the journal holds of the delivery now; `container` is what it was ever begun
-        with, None if it never was."""
+        with, None if it never was; `rules` is the fingerprint of those its instances are written under."""
         self._sink = sink
         self._pack = pack
         self._journal = journal
@@ -53,6 +53,7 @@ class StudyPacker:
         self._lock = threading.Lock()
         self._writer: StudyWriter | None = None
         self.resumed: tuple[InstanceFacts, ...] = ()
+        rules: str = "",
         resume = remembered()
         if resume is not None:
             self._writer = sink.writer(pack, resume.container, size_hint, journal, resume)
@@ -66,6 +67,10 @@ class StudyPacker:
                 self._writer = self._sink.writer(self._pack, container, self._size_hint, self._journal, None)
             writer = self._writer
         writer.add(facts, part10)
+        if resume is not None and (resume.spoiled or resume.rules != rules):
+            # One pack holds instances under one set of rules, or nobody could say under which.
+            self._discard(resume, "SPOILED" if resume.spoiled else "OTHER_RULES")
+            resume = None
         if resume is not None and resume.spoiled:
             self._discard(resume, "SPOILED")
             resume = None

@@ -66,6 +66,12 @@ CATALOGUE: dict[str, ProblemClass] = {
         True,
         f"The source did not finish listing this study's instances. Check its C-FIND at IMAGE level; {_AGAIN}",
     ),
+    "NOT_COERCIBLE": ProblemClass(
+        Severity.ERROR,
+        True,
+        "A rule of coercion cannot be carried out on an instance of this study. Nothing of it was written; mend the "
+        f"rule or the instance; {_AGAIN}",
+    ),
     "DUPLICATE_DIFFERS": ProblemClass(
         Severity.WARNING,
         False,

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from actors.agreement import Round, disagreement
-from actors.intake import Arrival, Intake, Parked
+from actors.intake import Arrival, Intake, Parked, Shape
 from actors.ladder import accounted_for, announced, announces_more, first_rung, targets
 from actors.options import DimseSource
 from actors.packing import PackOpener, StudyPacker
@@ -45,6 +45,7 @@ class Pull:
         park: Callable[[InstanceFacts, Octets], Parked],
         stop: Callable[[], bool],
         attempt: int = 1,
+        shape: Shape | None = None,
     ) -> None:
         self._study_uid = study_uid
         self._claimed_count = claimed_count
@@ -56,6 +57,7 @@ class Pull:
         self._park = park
         self._stop = stop
         self._attempt = attempt
+        self._shape = shape
         self._announced: dict[str, Any] = {}
         """What the source said of instances beyond its list that never came; empty if nothing."""
 
@@ -79,7 +81,7 @@ class Pull:
 
     def _pull(self, expected: Expected) -> Verdict:
         packer = self._pack()
-        intake = Intake(self._study_uid, expected.refs, packer, packer.resumed, self._park)
+        intake = Intake(self._study_uid, expected.refs, packer, packer.resumed, self._park, self._shape)
         verdict: Verdict | None = None
         try:
             with self._router.serving(intake):

@@ -18,6 +18,7 @@ from actors.patience import Patience
 from actors.problems import problem
 from actors.worker import Stopped, Tally, Turn
 from storage.errors import (
+from imaging.coercion.errors import NotCoercible
     AlreadyThere,
     DeviceFull,
     IntegrityError,
@@ -120,6 +121,13 @@ class Settling:
             case _:
                 # A fault of ours in one study: the study gets another attempt, the operator gets the place.
                 site = fault_site(error)
+            case SourceUnreachable():
+                return self._source_away(claim, error)
+            case SourceUnending():
+                return self.again(claim, "SOURCE_UNENDING", {"bound": error.bound.value})
+            case NotCoercible():
+                evidence = {"rule": error.rule, "attribute": error.attribute, "defect": error.defect}
+                return self.fail(claim, "NOT_COERCIBLE", evidence)
                 self._log.error("internal_fault", study=self._study_ref(claim.study_uid), error=site)
                 return self.again(claim, "INTERNAL_FAULT", {"site": site})
 

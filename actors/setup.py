@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from actors.coercion_options import NO_COERCION, CoercionOptions
 from actors.options import DimseSource, MoverLimits, Receiver
 from storage.ledger.address import LedgerAddress
 from storage.sinks.options import SinkOptions
@@ -38,6 +39,7 @@ class JobSetup:
     log_level: str
     only: tuple[int, ...] | None
     """Study keys this run is restricted to; None: all."""
+    coercion: CoercionOptions = NO_COERCION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

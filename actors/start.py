@@ -146,6 +146,7 @@ def start_mover(setup: MoverSetup) -> Process:
                 limits=job.limits,
                 ledger=desk.ledger,
                 duty=mover,
+            rules=job.coercion.rule_set(),
                 tally=tally,
             ),
         )

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from actors.coercion_options import NO_COERCION, CoercionOptions
 from actors.options import DimseSource, MoverLimits, Options, Receiver
 from cluster.inventory.options import InventoryOptions
 from cluster.job_errors import JobFileError, Mistake, explain
@@ -140,6 +141,7 @@ class Job(BaseSettings):
     limits: MoverLimits = MoverLimits()
     schedule: ScheduleOptions = ScheduleOptions()
     inventory: InventoryOptions = InventoryOptions()
+    coercion: CoercionOptions = NO_COERCION
 
     _file: Path = PrivateAttr(Path("job.toml"))
 
@@ -173,6 +175,12 @@ class Job(BaseSettings):
             titles.setdefault(receiver.port, set()).add(receiver.ae_title)
         problems += [
             f"receivers: port {port} serves several AE titles" for port, held in titles.items() if len(held) > 1
+        ]
+        problems += [
+            f"coercion.rules: {rule.name!r} is for a source that this job does not have; its source is called "
+            f"{self.source.name!r}"
+            for rule in self.coercion.rules
+            if rule.sources and self.source.name not in rule.sources
         ]
         if sum(d.inline is True for d in self.destinations) > 1:
             problems.append("destinations: only one can be inline; the others are fed from what it holds")

@@ -97,7 +97,7 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
             yield from _models(argument)
 
 
-_TAGS = frozenset(("s3", "seed", "dimse"))
+_TAGS = frozenset(("s3", "seed", "dimse", "set", "remove", "copy", "map", "replace", "pad", "strip"))
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:

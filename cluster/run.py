@@ -51,10 +51,6 @@ DRAIN_GRACE = 20.0
 HALT_PATIENCE = timedelta(seconds=8)
 """How long all movers may say that nothing works until a person acts, before the driver says so and ends."""
 
-PLAN_RULES: dict[str, str] = {"coercion": "none"}
-"""Versions of the rules a revision was planned with."""
-
-
 class Phase(StrEnum):
     """How far a run goes."""
 
@@ -201,7 +197,8 @@ class Run:
         # A plan voids what it renews, so reading back must not make one.
         if self._request.phase in (Phase.INVENTORY, Phase.VALIDATE):
             return
-        while self._ledger.plan.step(PLAN_RULES, only=self._request.studies).studies:
+        rules = {"coercion": self._job.coercion.rule_set().fingerprint or "none"}
+        while self._ledger.plan.step(rules, only=self._request.studies).studies:
             pass
         for name, destination_id in registered.destinations.items():
             after = 0

@@ -29,6 +29,7 @@ def job_setup(
         folder=folder,
         log_level=job.cluster.log_level,
         only=None if only is None else tuple(only),
+        coercion=job.coercion,
     )
 
 

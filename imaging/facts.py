@@ -6,6 +6,18 @@ from imaging.uid import Uid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CoercedValue:
+    """One value that one rule changed; the values as encoded, only where the dataset does not keep its originals."""
+
+    rule: str
+    """Name and version."""
+    tag: int
+    before: bytes | None = None
+    """None: absent, or kept in the dataset."""
+    after: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceFacts:
     """Identity, sizes and digests of one instance; digests are raw 32-byte BLAKE3 values."""
 
@@ -28,3 +40,5 @@ class InstanceFacts:
     """Digest of the canonical header."""
     flags: tuple[str, ...] = ()
     """What was odd but harmless, e.g. PIXEL_LENGTH; bounded names, no values from the dataset."""
+    coerced: tuple[CoercedValue, ...] = ()
+    """What rules changed between reception and writing; known until the study is committed."""

@@ -24,6 +24,8 @@ class Flag(StrEnum):
     """Text that is not in the character set declared for it."""
     COMMAND_NAMES = "COMMAND_NAMES"
     """The C-STORE command named another class or instance than the dataset, which is believed."""
+    COERCED = "COERCED"
+    """Rules of coercion changed the header before it was written."""
     PIXEL_LENGTH = "PIXEL_LENGTH"
     """The pixel value is shorter than rows, columns and frames need, or they are not stated."""
     PIXEL_EXCESS = "PIXEL_EXCESS"

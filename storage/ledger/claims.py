@@ -196,10 +196,12 @@ with next as materialized (
   order by priority, delivery_id limit 1 for update skip locked)
 update delivery d set lease_owner = %(worker)s, lease_kind = 'pull', lease_until = limosa_now() + %(lease)s,
   lease_epoch = d.lease_epoch + 1, attempts = d.attempts + 1
-from next n, study s, destination x
+from next n, study s, study_revision r, destination x
 where d.delivery_id = n.delivery_id and x.destination_id = d.destination_id and s.study_key = d.study_key
+  and r.study_key = d.study_key and r.revision = d.revision
 returning d.delivery_id, d.study_key, s.study_uid, d.revision, d.source_id, d.destination_id, x.name as destination,
-  d.lease_owner as worker, d.lease_epoch as epoch, d.attempts, d.priority, s.instance_count, s.modalities"""
+  d.lease_owner as worker, d.lease_epoch as epoch, d.attempts, d.priority, s.instance_count, s.modalities,
+  r.planned_at"""
 
 _PULL_ONLY = """
 with next as materialized (
@@ -211,10 +213,12 @@ with next as materialized (
   order by priority, delivery_id limit 1 for update skip locked)
 update delivery d set lease_owner = %(worker)s, lease_kind = 'pull', lease_until = limosa_now() + %(lease)s,
   lease_epoch = d.lease_epoch + 1, attempts = d.attempts + 1
-from next n, study s, destination x
+from next n, study s, study_revision r, destination x
 where d.delivery_id = n.delivery_id and x.destination_id = d.destination_id and s.study_key = d.study_key
+  and r.study_key = d.study_key and r.revision = d.revision
 returning d.delivery_id, d.study_key, s.study_uid, d.revision, d.source_id, d.destination_id, x.name as destination,
-  d.lease_owner as worker, d.lease_epoch as epoch, d.attempts, d.priority, s.instance_count, s.modalities"""
+  d.lease_owner as worker, d.lease_epoch as epoch, d.attempts, d.priority, s.instance_count, s.modalities,
+  r.planned_at"""
 
 _FEED = """
 with next as materialized (

@@ -11,6 +11,7 @@ from imaging.roots import uid_set_root
 from imaging.uid import Uid
 from storage.errors import IntegrityError
 from storage.ledger.claims import lost
+from storage.ledger.coercion import put_coercions, staged
 from storage.ledger.custody import append
 from storage.ledger.evidence import sop_key
 from storage.ledger.exceptions import put_problem
@@ -87,6 +88,9 @@ class Commits:
             )
             for problem in problems(shared):
                 put_problem(conn, problem, study_key=claim.study_key, delivery_id=None, destination_id=None)
+            put_coercions(
+                conn, claim, staged(conn, claim) if facts is None else {one.sop_uid: one.coerced for one in facts}
+            )
             _forget_upload(conn, claim)
             _note(conn, claim, note)
         return shared

@@ -5,6 +5,7 @@ from datetime import timedelta
 from types import TracebackType
 
 from storage.ledger.claims import Claims
+from storage.ledger.coercion import Coercions
 from storage.ledger.commits import Commits
 from storage.ledger.control import Control
 from storage.ledger.custody import Custody
@@ -36,6 +37,7 @@ class Ledger:
         self.commits = Commits(self._pool)
         self.facts = Facts(self._pool)
         self.exceptions = Exceptions(self._pool)
+        self.coercions = Coercions(self._pool)
         self.custody = Custody(self._pool)
         self.control = Control(self._pool)
         self.status = Status(self._pool)

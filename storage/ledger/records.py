@@ -121,6 +121,8 @@ class PullClaim(Claim):
     instance_count: int | None
     """As the archive claimed at inventory; a hint."""
     modalities: tuple[str, ...] | None
+    planned_at: datetime
+    """When the revision was planned: the same for every attempt at it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

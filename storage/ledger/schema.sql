@@ -42,6 +42,7 @@ create table source (
   busy_count integer not null default 0,
   busy_reason text,
   enumerated integer not null default 0,
+  stopped text,
   constraint limit_is_positive check (pull_limit >= 1),
   constraint allowed_stays_in_bounds check (allowed >= 1 and allowed <= pull_limit),
   constraint enumerated_is_a_generation check (enumerated >= 0),
@@ -202,8 +203,8 @@ create table delivery (
   lease_owner text,
   container text,
   reason text,
-  constraint one_delivery_per_destination unique (study_key, revision, destination_id),
   spoiled boolean not null default false,
+  constraint one_delivery_per_destination unique (study_key, revision, destination_id),
   foreign key (study_key, revision) references study_revision,
   constraint pulled_is_ready check (ready or not pulled),
   constraint lease_is_whole check (
@@ -266,6 +267,7 @@ create table upload (
   device text not null default '',
   upload_id text not null default '',
   begun_at timestamptz not null default limosa_now(),
+  rules text not null default '',
   constraint upload_has_key check (key <> '')
 );
 
@@ -298,6 +300,7 @@ create table upload_member (
   pd1 bytea,
   can1 bytea not null,
   flags text[] not null default '{}',
+  coerced jsonb,
   primary key (delivery_id, sop_uid),
   constraint member_digests_are_blake3 check (
     octet_length(raw1) = 32 and octet_length(sto1) = 32 and octet_length(can1) = 32 and octet_length(pd1) = 32)
@@ -483,3 +486,18 @@ create table association_change (
 );
 create trigger association_change_is_fixed before update or delete on association_change
   for each row execute function refuse_change();
+
+-- One rule's work on one study, where the datasets themselves do not keep their previous values.
+create table coercion (
+  study_key bigint not null,
+  revision integer not null,
+  instances integer not null,
+  rule text not null,
+  changes jsonb not null,
+  primary key (study_key, revision, rule),
+  foreign key (study_key, revision) references study_revision,
+  constraint coercion_has_instances check (instances >= 1)
+);
+create trigger coercion_is_fixed before update or delete on coercion
+  for each row execute function refuse_change();
+create trigger coercion_is_kept before truncate on coercion execute function refuse_change();

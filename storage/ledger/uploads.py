@@ -7,6 +7,7 @@ from psycopg.rows import DictRow, dict_row
 from imaging.facts import InstanceFacts
 from storage.errors import Rejected
 from storage.ledger.claims import lost
+from storage.ledger.coercion import json_of, values_of
 from storage.ledger.evidence import sop_key
 from storage.ledger.pool import Connection, Pool
 from storage.ledger.receipts import crc_bytes, crc_value
@@ -18,20 +19,21 @@ from storage.sinks.protocol import UploadState
 class LedgerJournal:
     """`storage.sinks.protocol.Journal` for one delivery under one claim."""
 
-    def __init__(self, pool: Pool, claim: Claim) -> None:
+    def __init__(self, pool: Pool, claim: Claim, rules: str) -> None:
         self._pool = pool
         self._claim = claim
+        self._rules = rules
 
     def begin(self, *, key: str, container: Container, device: str) -> None:
         with self._pool.transaction("begin upload") as conn:
             _hold(conn, self._claim, "begin upload")
             row = conn.execute(
-                "insert into upload (delivery_id, key, container, device) values (%s, %s, %s, %s)"
+                "insert into upload (delivery_id, key, container, device, rules) values (%s, %s, %s, %s, %s)"
                 " on conflict (delivery_id) do update set delivery_id = excluded.delivery_id"
-                " returning key, container, device",
-                (self._claim.delivery_id, key, container, device),
+                " returning key, container, device, rules",
+                (self._claim.delivery_id, key, container, device, self._rules),
             ).fetchone()
-            if row != (key, container, device):
+            if row != (key, container, device, self._rules):
                 raise Rejected("another intent is recorded; reset it first", operation="begin upload", place="ledger")
             conn.execute(
                 "update delivery set container = %s where delivery_id = %s and container is distinct from %s",
@@ -83,6 +85,7 @@ class LedgerJournal:
                             facts.pd1,
                             facts.can1,
                             list(facts.flags),
+                            json_of(facts.coerced),
                         )
                     )
 
@@ -117,16 +120,17 @@ class Uploads:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    def journal(self, claim: Claim) -> LedgerJournal:
-        """The journal a sink writes this delivery's progress to."""
-        return LedgerJournal(self._pool, claim)
+    def journal(self, claim: Claim, rules: str = "") -> LedgerJournal:
+        """The journal a sink writes this delivery's progress to; `rules` is the fingerprint of those its instances
+        are written under, empty where they are written as they came."""
+        return LedgerJournal(self._pool, claim, rules)
 
     def state(self, claim: Claim) -> UploadState | None:
         """What an earlier worker left of this delivery; None when nothing was begun."""
         with self._pool.transaction("read upload") as conn:
             cursor = conn.cursor(row_factory=dict_row)
             upload = cursor.execute(
-                "select u.key, u.container, u.device, u.upload_id, d.spoiled from upload u join delivery d"
+                "select u.key, u.container, u.device, u.upload_id, u.rules, d.spoiled from upload u join delivery d"
                 " using (delivery_id) where delivery_id = %s",
                 (claim.delivery_id,),
             ).fetchone()
@@ -139,7 +143,7 @@ class Uploads:
             ).fetchall()
             members = cursor.execute(
                 "select byte_start, byte_size, lead, sop_uid, series_uid, sop_class, transfer_syntax, raw_size,"
-                " sto_size, raw1, sto1, pd1, can1, flags from upload_member where delivery_id = %s"
+                " sto_size, raw1, sto1, pd1, can1, flags, coerced from upload_member where delivery_id = %s"
                 " order by byte_start",
                 (claim.delivery_id,),
             ).fetchall()
@@ -151,6 +155,7 @@ class Uploads:
             parts=tuple(_part(row) for row in parts),
             members=tuple(_member(claim, row) for row in members),
             spoiled=upload["spoiled"],
+            rules=upload["rules"],
         )
 
     def container(self, claim: Claim) -> Container | None:
@@ -210,6 +215,7 @@ def _member(claim: Claim, row: DictRow) -> Member:
         pd1=row["pd1"],
         can1=row["can1"],
         flags=tuple(row["flags"]),
+        coerced=values_of(row["coerced"]),
     )
     return Member(facts=facts, offset=row["byte_start"], length=row["byte_size"], lead=row["lead"])
 
@@ -218,5 +224,5 @@ _COPY_PARTS = "copy upload_part (delivery_id, number, byte_start, byte_size, crc
 
 _COPY_MEMBERS = (
     "copy upload_member (delivery_id, byte_start, byte_size, lead, sop, sop_uid, series_uid, sop_class,"
-    " transfer_syntax, raw_size, sto_size, raw1, sto1, pd1, can1, flags) from stdin"
+    " transfer_syntax, raw_size, sto_size, raw1, sto1, pd1, can1, flags, coerced) from stdin"
 )

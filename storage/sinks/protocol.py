@@ -31,6 +31,8 @@ class UploadState:
     members: tuple[Member, ...]
     spoiled: bool = False
     """It is not to be resumed: what is there is discarded first."""
+    rules: str = ""
+    """Fingerprint of the rules its instances were written under; empty: as they came."""
 
 
 class Journal(Protocol):

@@ -1,0 +1,1 @@
+"""Planned changes of header values: rules, what they change in one dataset, and the new file."""

@@ -1,0 +1,158 @@
+"""What the rules change in one dataset: decided here, done elsewhere."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from imaging.coercion.attributes import unfit_value, vr_of
+from imaging.coercion.dataset import Dataset
+from imaging.coercion.errors import NotCoercible
+from imaging.coercion.rules import (
+    Action,
+    Check,
+    Condition,
+    Copy,
+    Map,
+    Pad,
+    Reason,
+    Remove,
+    Replace,
+    Rule,
+    RuleSet,
+    Set,
+    Side,
+    Strip,
+    compiled,
+)
+
+_MODALITY = 0x00080060
+_MANUFACTURER = 0x00080070
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One value that one rule changes. Values are as the dataset encodes them, without pads; None: absent."""
+
+    rule: str
+    """Name and version."""
+    reason: Reason
+    tag: int
+    vr: str
+    before: bytes | None
+    after: bytes | None
+
+
+def plan(dataset: Dataset, rules: RuleSet, source: str) -> tuple[Change, ...]:
+    """Every change in the order of the rules; each rule sees what the ones before it did.
+
+    A dataset that has been changed so is left alone the next time, or it is not changed at all. `dataset` is used up.
+
+    Raises
+    ------
+    NotCoercible
+        A value cannot be read, written, or is no value of its attribute, or the rules would change their own outcome.
+    """
+    changes = _lasting(_once(dataset, rules.rules, source))
+    if changes:
+        for again in _lasting(_once(dataset, rules.rules, source)):
+            raise NotCoercible("would change its own outcome again", tag=again.tag, rule=again.rule)
+    return changes
+
+
+def _lasting(changes: Iterable[Change]) -> tuple[Change, ...]:
+    """Without those of attributes that end as they began."""
+    found = tuple(changes)
+    first: dict[int, bytes | None] = {}
+    last: dict[int, bytes | None] = {}
+    for change in found:
+        first.setdefault(change.tag, change.before)
+        last[change.tag] = change.after
+    return tuple(change for change in found if first[change.tag] != last[change.tag])
+
+
+def _once(dataset: Dataset, rules: Sequence[Rule], source: str) -> Iterator[Change]:
+    for rule in rules:
+        try:
+            if not _applies(rule, dataset, source):
+                continue
+            for action in rule.actions:
+                change = _change(rule, action, dataset)
+                if change is not None:
+                    dataset.change(change.tag, change.after)
+                    yield change
+        except NotCoercible as error:
+            if error.rule:
+                raise
+            raise NotCoercible(str(error), rule=rule.label) from None
+
+
+def _applies(rule: Rule, dataset: Dataset, source: str) -> bool:
+    if rule.sources and source not in rule.sources:
+        return False
+    if rule.modalities and not _among(dataset.text(_MODALITY), rule.modalities):
+        return False
+    if rule.manufacturers and not _among(dataset.text(_MANUFACTURER), rule.manufacturers):
+        return False
+    return all(_holds(condition, dataset) for condition in rule.when)
+
+
+def _among(text: str, values: Sequence[str]) -> bool:
+    return text.strip().casefold() in [value.casefold() for value in values]
+
+
+def _holds(condition: Condition, dataset: Dataset) -> bool:
+    match condition.check:
+        case Check.ABSENT:
+            return not dataset.has(condition.tag)
+        case Check.PRESENT:
+            return dataset.has(condition.tag)
+        case Check.EQUALS:
+            return dataset.text(condition.tag).strip() == condition.value
+        case Check.MATCHES:
+            return compiled(condition.value).search(dataset.text(condition.tag)) is not None
+
+
+def _change(rule: Rule, action: Action, dataset: Dataset) -> Change | None:
+    tag, vr = action.tag, vr_of(action.tag)
+    if isinstance(action, Remove):
+        if not dataset.present(tag):
+            return None
+        element = dataset.header.index.get(tag)
+        items = element is not None and not dataset.plain(element)
+        before = dataset.octets(element.value, element.end) if element and items else dataset.raw(tag)
+        return Change(rule=rule.label, reason=rule.reason, tag=tag, vr=vr, before=before, after=None)
+    text = _outcome(action, dataset)
+    if text is None:
+        return None
+    before = dataset.raw(tag)
+    after = dataset.encoded(tag, text).rstrip(b" ")
+    if before == after:
+        return None
+    if defect := unfit_value(tag, text):
+        raise NotCoercible(f"the new value has {defect}", tag=tag)
+    return Change(rule=rule.label, reason=rule.reason, tag=tag, vr=vr, before=before, after=after)
+
+
+def _outcome(action: Set | Copy | Map | Replace | Pad | Strip, dataset: Dataset) -> str | None:
+    """The attribute's new text; None where the action leaves it as it is."""
+    if isinstance(action, Set):
+        return action.value
+    if isinstance(action, Copy):
+        return dataset.text(action.source) or None
+    text = dataset.text(action.tag)
+    if not text:
+        return None
+    match action:
+        case Map():
+            return dict(action.table).get(text.strip())
+        case Replace():
+            return compiled(action.pattern).sub(action.by, text)
+        case Pad(side=Side.LEFT):
+            return text.strip().rjust(action.width, action.fill)
+        case Pad():
+            return text.strip().ljust(action.width, action.fill)
+        case Strip(side=Side.LEFT):
+            return text.lstrip(action.characters)
+        case Strip(side=Side.RIGHT):
+            return text.rstrip(action.characters)
+        case Strip():
+            return text.strip(action.characters)
