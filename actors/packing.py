@@ -24,9 +24,21 @@ RAW_SYNTAXES = frozenset(
 )
 
 
-def container_for(transfer_syntax: str) -> Container:
+def container_for(transfer_syntax: str, raw_pixels: Container) -> Container:
     """The container that suits a study whose first instance has this transfer syntax."""
-    return Container.TAR_ZST if transfer_syntax in RAW_SYNTAXES else Container.TAR
+    return raw_pixels if transfer_syntax in RAW_SYNTAXES else Container.TAR
+
+
+class PackJournal(Journal, Protocol):
+    """A delivery's journal, with what only the packer may say."""
+
+    def spoil(self) -> None:
+        """Whoever opens the delivery next discards what is there and starts over. Idempotent."""
+        ...
+
+    def start_over(self, reason: str) -> None:
+        """As `reset`, and the mark of `spoil` is gone."""
+        ...
 
 
 class StudyPacker:
@@ -41,6 +53,7 @@ class StudyPacker:
         *,
         container: Container | None,
         size_hint: int = 0,
+        rules: str = "",
     ) -> None:
         """`remembered` reads what the journal holds of the delivery now; `container` is what it was ever begun
         with, None if it never was; `rules` is the fingerprint of those its instances are written under."""
@@ -53,8 +66,11 @@ class StudyPacker:
         self._lock = threading.Lock()
         self._writer: StudyWriter | None = None
         self.resumed: tuple[InstanceFacts, ...] = ()
-        rules: str = "",
         resume = remembered()
+        if resume is not None and (resume.spoiled or resume.rules != rules):
+            # One pack holds instances under one set of rules, or nobody could say under which.
+            self._discard(resume, "SPOILED" if resume.spoiled else "OTHER_RULES")
+            resume = None
         if resume is not None:
             self._writer = sink.writer(pack, resume.container, size_hint, journal, resume)
             held = self._writer.held
@@ -63,22 +79,19 @@ class StudyPacker:
     def add(self, facts: InstanceFacts, part10: Octets) -> None:
         with self._lock:
             if self._writer is None:
-                container = self._container or container_for(facts.transfer_syntax)
+                container = self._container or container_for(facts.transfer_syntax, self._sink.traits.raw_pixels)
                 self._writer = self._sink.writer(self._pack, container, self._size_hint, self._journal, None)
             writer = self._writer
         writer.add(facts, part10)
-        if resume is not None and (resume.spoiled or resume.rules != rules):
-            # One pack holds instances under one set of rules, or nobody could say under which.
-            self._discard(resume, "SPOILED" if resume.spoiled else "OTHER_RULES")
-            resume = None
-        if resume is not None and resume.spoiled:
-            self._discard(resume, "SPOILED")
-            resume = None
 
     def finish(self) -> Receipt:
         if self._writer is None:
             raise RuntimeError("a pack without instances is never finished")
         return self._writer.finish()
+
+    def spoil(self) -> None:
+        """No later attempt takes up what this one leaves, should it not come to its end; durable."""
+        self._journal.spoil()
 
     def start_over(self, reason: str) -> None:
         """Neither the destination nor the journal holds anything of this pack; this packer is closed.
@@ -99,10 +112,6 @@ class StudyPacker:
 
     def close(self) -> None:
         if self._writer is not None:
-    def spoil(self) -> None:
-        """No later attempt takes up what this one leaves, should it not come to its end; durable."""
-        self._journal.spoil()
-
             self._writer.close()
 
 

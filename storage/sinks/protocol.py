@@ -104,6 +104,8 @@ class SinkTraits:
     """Bytes one open writer may hold; reserved from the budget before a C-MOVE starts."""
     local: bool
     """True when only workers of this node reach it (a device)."""
+    raw_pixels: Container = Container.TAR_ZST
+    """The container wanted for a study of raw pixels that was never begun."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
