@@ -95,10 +95,8 @@ class Mover:
     def work(self, lane: int, lease: Lease[PullClaim], stop: Callable[[], bool]) -> Turn:
         claim = lease.claim
         try:
-            return self._conclude(claim, self._pull(lane, claim, stop))
-        except SourceUnreachable as error:
-            self._forget_source(lane)
-            return self._source_away(claim, refused=error.refused)
+            with self._meter.asking():
+                return self._conclude(claim, self._pull(lane, claim, stop))
         except Exception as error:
             if not isinstance(error, StorageError):
                 self._forget_source(lane)
@@ -202,13 +200,6 @@ class Mover:
             bytes=size,
         )
         return Turn.WORKED
-
-    def _source_away(self, claim: PullClaim, *, refused: bool) -> Turn:
-        """Nobody's fault but the source's: no attempt is spent; a refusal means it wants fewer of us."""
-        if refused:
-            self._ledger.control.source_busy(self._source_id, "SOURCE_REFUSED")
-        self._settling.give_back(claim, "SOURCE_REFUSED" if refused else "SOURCE_UNREACHABLE")
-        return Turn.HALTED
 
 
 def warnings(verdict: Verdict, shared: Sequence[SharedSop]) -> list[Problem]:

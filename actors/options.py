@@ -109,5 +109,5 @@ class MoverLimits(Options):
     attempts: int = Field(default=3, ge=1, description="attempts per study before it becomes an exception")
     retry_delay: timedelta = Field(default=timedelta(seconds=30), description="pause before another attempt; doubles")
     outage: timedelta = Field(
-        default=timedelta(minutes=30), description="a destination away this long is stopped until the next run"
+        default=timedelta(minutes=30), description="source or destination away this long: stopped until the next run"
     )

@@ -110,6 +110,23 @@ CATALOGUE: dict[str, ProblemClass] = {
         False,
         "The source does not know our AE title. Register it there with this machine's address and port.",
     ),
+    "SOURCE_AWAY": ProblemClass(
+        Severity.ERROR,
+        False,
+        "The source could not be reached for the time set as limits.outage, and nothing more is pulled. Bring it back "
+        "and run again.",
+    ),
+    "SOURCE_REFUSES_US": ProblemClass(
+        Severity.CRITICAL,
+        False,
+        "The source refuses our association for good: an AE title, a certificate or a service it does not accept. Run "
+        "`limosa check`, mend it there or in the job file, run again.",
+    ),
+    "SOURCE_UNENDING": ProblemClass(
+        Severity.ERROR,
+        True,
+        f"The source's answers about this study do not end. Check the study at the source; {_AGAIN}",
+    ),
     "PACK_CONFLICT": ProblemClass(
         Severity.CRITICAL,
         True,

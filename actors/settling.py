@@ -16,9 +16,10 @@ from actors.faults import fault_site
 from actors.options import MoverLimits
 from actors.patience import Patience
 from actors.problems import problem
+from actors.source import SourceUnending, SourceUnreachable
 from actors.worker import Stopped, Tally, Turn
-from storage.errors import (
 from imaging.coercion.errors import NotCoercible
+from storage.errors import (
     AlreadyThere,
     DeviceFull,
     IntegrityError,
@@ -43,6 +44,8 @@ REFUSES_US = frozenset(
 """S3 error codes that speak of our key, our clock or the bucket and never of one object."""
 OURS = frozenset({"ledger", "spool", "quarantine"})
 """Places of errors that say nothing about a destination."""
+SERVED_LATELY = timedelta(minutes=1)
+"""A source that gave another worker a study this recently knows us: some archives reject "permanently" under load."""
 LONGEST_DELAY = timedelta(hours=1)
 """Cap of the doubling pause between attempts: an archive that is mended in the morning is used by nine."""
 
@@ -80,6 +83,8 @@ class Settling:
         """With destinations that do not answer any lane of this worker."""
         self._refused = Patience(limits.outage, now)
         """With deliveries whose study the source is always too busy for."""
+        self._sources = Patience(limits.outage, now)
+        """With sources that do not answer any lane of this worker."""
         self._log = structlog.get_logger(f"limosa.{kind}")
 
     def after(self, claim: Claim, error: Exception) -> Turn:
@@ -116,11 +121,6 @@ class Settling:
                 return Turn.HALTED
             case Retryable():
                 return self._away(claim, error)
-            case StorageError():
-                return self.again(claim, type(error).__name__, {"code": error.code})
-            case _:
-                # A fault of ours in one study: the study gets another attempt, the operator gets the place.
-                site = fault_site(error)
             case SourceUnreachable():
                 return self._source_away(claim, error)
             case SourceUnending():
@@ -128,6 +128,11 @@ class Settling:
             case NotCoercible():
                 evidence = {"rule": error.rule, "attribute": error.attribute, "defect": error.defect}
                 return self.fail(claim, "NOT_COERCIBLE", evidence)
+            case StorageError():
+                return self.again(claim, type(error).__name__, {"code": error.code})
+            case _:
+                # A fault of ours in one study: the study gets another attempt, the operator gets the place.
+                site = fault_site(error)
                 self._log.error("internal_fault", study=self._study_ref(claim.study_uid), error=site)
                 return self.again(claim, "INTERNAL_FAULT", {"site": site})
 
@@ -148,6 +153,27 @@ class Settling:
         self.give_back(claim, "ENDPOINT_AWAY", delay=self._limits.retry_delay)
         return Turn.HALTED
 
+    def _source_away(self, claim: Claim, error: SourceUnreachable) -> Turn:
+        """Nobody's fault but the source's: no attempt is counted. A source that stays away for the job's patience is
+        stopped, so that a run can end and say so, one that refuses us for good at once; the next run tries it again.
+        """
+        reason = "SOURCE_REFUSED" if error.refused else "SOURCE_UNREACHABLE"
+        if error.permanent:
+            self._stop_source(claim, error, "SOURCE_REFUSES_US", SERVED_LATELY)
+        elif self._sources.exhausted(claim.source_id):
+            self._sources.renew(claim.source_id)
+            self._stop_source(claim, error, "SOURCE_AWAY", self._limits.outage)
+        elif error.refused:
+            # It wants fewer of us.
+            self._ledger.control.source_busy(claim.source_id, reason)
+        self.give_back(claim, reason)
+        return Turn.HALTED
+
+    def _stop_source(self, claim: Claim, error: SourceUnreachable, kind: str, silent_for: timedelta) -> None:
+        if self._ledger.control.stop_source(claim.source_id, str(error), silent_for=silent_for):
+            self._log.warning("source_stopped", kind=kind)
+            self._ledger.exceptions.open(problem(kind, {"error": str(error)}))
+
     def _refuses_us(self, claim: Claim, error: Rejected) -> Turn:
         """The destination is stopped at once: the next study would be refused alike, and none is to blame."""
         self._ledger.jobs.set_destination(claim.destination_id, DestinationState.STOPPED, f"refuses us: {error}")
@@ -160,12 +186,14 @@ class Settling:
     def busy(self, claim: Claim, reason: str) -> Turn:
         """The source asks for fewer of us, which is no fault of the study's, unless the source has had no other
         answer for it for as long as an outage may last: some archives say "busy" of a study they cannot read."""
+        self._sources.renew(claim.source_id)
         if self._refused.exhausted(claim.delivery_id):
             return self.again(claim, reason, {})
         return self.give_back(claim, reason, delay=self._limits.retry_delay)
 
     def served(self, claim: Claim) -> None:
-        """The source was not too busy for the claim's study."""
+        """The source was there, and not too busy for the claim's study."""
+        self._sources.renew(claim.source_id)
         self._refused.renew(claim.delivery_id)
 
     def again(self, claim: Claim, reason: str, evidence: Json, *, delay: timedelta | None = None) -> Turn:

@@ -53,7 +53,7 @@ class Progress:
     outside_hours: bool = False
     """The source may not be asked to send now; what is written goes on being fed and validated."""
     closed: tuple[str, ...] = ()
-    """Destinations that take no more, each with its reason."""
+    """Destinations that take no more, and a source that is not asked any more, each with its reason."""
 
     @property
     def total(self) -> int:
@@ -119,7 +119,8 @@ def look(ledger: Ledger, source_id: int, at: datetime, phase: str, opening: Sche
             f"{row.name} is {row.state.value}: {row.reason}"
             for row in ledger.status.destinations()
             if row.state is not DestinationState.OPEN
-        ),
+        )
+        + tuple(f"{row.name} is stopped: {row.stopped}" for row in ledger.status.stopped_sources()),
     )
 
 

@@ -168,6 +168,10 @@ class Run:
             kinds = _KINDS[self._request.phase]
             if LeaseKind.FEED in kinds:
                 attach_destinations(self._ledger, self._services, registered)
+            if LeaseKind.PULL in kinds and self._ledger.control.reopen_source(
+                registered.sources[self._job.source.name]
+            ):
+                self._log.info("source_reopened", source=self._job.source.name)
             if not any(self._left(kind, only) for kind in kinds):
                 self._sweep()
                 return registered

@@ -14,6 +14,7 @@ from storage.errors import StorageError
 from storage.ledger.ledger import Ledger
 from storage.ledger.lifecycle import DeliveryState, StudyState
 from storage.ledger.records import DestinationState, OpenProblem
+from storage.ledger.status import SourceRow
 from storage.sinks.open import open_sink
 from storage.sinks.options import SinkOptions
 from storage.sinks.protocol import Sink
@@ -80,6 +81,8 @@ class Summary:
     exceptions_by_kind: Mapping[str, int]
     """All that are open."""
     unplanned: int
+    stopped_sources: tuple[SourceRow, ...] = ()
+    """Sources that nothing more is pulled from before the next run."""
 
     @property
     def exception_count(self) -> int:
@@ -123,8 +126,9 @@ class Summary:
 
     @property
     def exit_of_part(self) -> Exit:
-        """Of a run that was asked for less: what it left at an open destination is left on purpose."""
-        return self._exit(sum(each.unfinished for each in self.destinations if each.closed))
+        """Of a run that was asked for less: what it left, source and destination being open, is left on purpose."""
+        held_up = sum(each.unfinished for each in self.destinations if each.closed)
+        return self._exit(held_up + sum(each.waiting for each in self.stopped_sources))
 
     def _exit(self, waiting: int) -> Exit:
         damage = self.digest_mismatches + self.duplicated + self.lost + self.gone
@@ -148,6 +152,7 @@ class Summary:
             "exceptions": self.exception_count,
             "exceptions_by_kind": dict(self.exceptions_by_kind),
             "destinations": [asdict(each) for each in self.destinations],
+            "stopped_sources": [asdict(each) for each in self.stopped_sources],
             "seconds": round(seconds, 3),
         }
 
@@ -267,4 +272,5 @@ def summarise(ledger: Ledger, listings: Mapping[str, Listing]) -> Summary:
         exceptions=ledger.exceptions.list_open(limit=EXCEPTIONS_LISTED),
         exceptions_by_kind=kinds,
         unplanned=ledger.status.to_plan(),
+        stopped_sources=ledger.status.stopped_sources(),
     )

@@ -39,7 +39,7 @@ SUMMARY_COLUMNS = (
 _NEXT = {
     DestinationState.OPEN: "",
     DestinationState.FULL: "Add a device to its devices in the job file, then run again.",
-    DestinationState.STOPPED: "Mend what stopped it, then run again.",
+    DestinationState.STOPPED: "Mend what stopped it (`limosa check` tries it), then run again.",
 }
 
 
@@ -133,6 +133,11 @@ def show_summary(out: Output, summary: Summary, seconds: float, moved: int) -> N
         SUMMARY_COLUMNS,
         [asdict(each) for each in summary.destinations],
     )
+    for source in summary.stopped_sources:
+        out.say(
+            f"{source.name} is stopped ({source.stopped}): {source.waiting} studies wait for it. "
+            "Mend what stopped it (`limosa check` tries it), then run again."
+        )
     for each in summary.destinations:
         if each.closed:
             out.say(

@@ -28,7 +28,7 @@ class Claims:
     ) -> PullClaim | None:
         """The most urgent study of the source is this worker's for `lease`; None when there is none to have.
 
-        None also while the job is paused, the inline destination is not open, or as many studies of the source
+        None also while the job is paused, source or inline destination is stopped, or as many studies of the source
         are held as its throttle allows. `only` restricts to these study keys.
         """
         with self._pool.transaction("claim pull") as conn:
@@ -36,7 +36,7 @@ class Claims:
             # one place left and both take it.
             row = conn.execute(
                 "select allowed, (select paused from control),"
-                " exists (select from destination where inline and state = 'open')"
+                " stopped is null and exists (select from destination where inline and state = 'open')"
                 " from source where source_id = %s for no key update",
                 (source_id,),
             ).fetchone()

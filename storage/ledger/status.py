@@ -45,6 +45,17 @@ class DestinationRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRow:
+    """A source as its claims see it."""
+
+    name: str
+    stopped: str
+    """Why nothing is pulled from it before the next run."""
+    waiting: int
+    """Studies that are still to be pulled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudyRow:
     """A study as lists show it. Holds patient data: for the dashboard and reports, never for a log."""
 
@@ -137,6 +148,16 @@ class Status:
             )
             return tuple(rows)
 
+    def stopped_sources(self) -> tuple[SourceRow, ...]:
+        """Every source that nothing is pulled from before the next run."""
+        with self._pool.transaction("list sources") as conn:
+            rows = conn.cursor(row_factory=class_row(SourceRow)).execute(
+                "select s.name, s.stopped, (select count(*) from delivery d"
+                " where d.source_id = s.source_id and d.pulled and d.state = 'pending') as waiting"
+                " from source s where s.stopped is not null order by s.name"
+            )
+            return tuple(rows)
+
     def written(self, *, within: timedelta | None = None) -> tuple[WrittenCount, ...]:
         """What each destination acknowledged, in all or `within` the time up to now: the input of rates."""
         with self._pool.transaction("count written") as conn:
@@ -171,7 +192,8 @@ class Status:
     def left_of(self, kind: LeaseKind, only: Sequence[int] | None = None) -> bool:
         """Whether anything is left to pull, feed or validate: claimable, held by a worker, or resting.
 
-        `only` restricts to these study keys. What a full or stopped destination waits for does not count.
+        `only` restricts to these study keys. What waits for a full or stopped destination, or for a stopped
+        source, does not count.
         """
         with self._pool.transaction("left of kind") as conn:
             row = conn.execute(_LEFT_OF, {"kind": kind, "only": None if only is None else list(only)}).fetchone()
@@ -217,13 +239,14 @@ select exists (
     and (d.lease_kind = %(kind)s::lease_kind
       or d.lease_owner is null and case %(kind)s::lease_kind
         when 'pull' then d.state = 'pending' and d.pulled and x.state = 'open'
+          and exists (select from source s where s.source_id = d.source_id and s.stopped is null)
         when 'feed' then d.state = 'pending' and not d.pulled and d.ready and x.state = 'open'
         when 'validate' then d.state in ('written', 'arrived') and x.state in ('open', 'full')
       end))"""
 
 _WORK_LEFT = """
 select
-  exists (select from source s, destination i where i.inline and i.state = 'open' and exists (
+  exists (select from source s, destination i where i.inline and i.state = 'open' and s.stopped is null and exists (
     select from delivery d where d.source_id = s.source_id and d.state = 'pending' and d.pulled
       and d.lease_owner is null and d.not_before is null))
   or exists (select from destination x where x.state = 'open' and exists (

@@ -78,6 +78,22 @@ def test_a_title_the_archive_does_not_know_ends_the_run_with_what_to_register(wo
     assert "LIMOSA" in sentence and "register" in sentence and str(port) in sentence
 
 
+def test_an_archive_that_refuses_our_title_for_good_ends_the_run_with_its_words_and_what_to_do(world: Any) -> None:
+    world.done("run", str(world.file), "--phase", "inventory")
+    world.pacs.faults = Faults(known_callers=("OTHER",))
+    try:
+        told = world.run("run", str(world.file), rc=2)
+    finally:
+        world.pacs.faults = Faults()
+    problems = json.loads(world.run("exceptions", "list", str(world.file), "--json"))
+    (refused,) = (row for row in problems if row["kind"] == "SOURCE_REFUSES_US")
+    world.run("exceptions", "resolve", str(world.file), str(refused["exception_id"]), "--as", "acknowledge")
+
+    said = " ".join(told.split())
+    assert f"{STUDIES} studies wait for it" in said and "calling AE title not recognised" in said
+    assert "limosa check" in said and "run again" in said
+
+
 def test_a_limited_run_delivers_so_many_studies_and_no_more(world: Any) -> None:
     told = json.loads(world.run("run", str(world.file), "--limit", "2", "--json", rc=2))
 

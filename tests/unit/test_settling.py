@@ -7,11 +7,13 @@ from unittest.mock import create_autospec
 import pytest
 
 from actors.options import MoverLimits
-from actors.settling import Settling
+from actors.settling import SERVED_LATELY, Settling
+from actors.source import Bound, SourceUnending, SourceUnreachable
 from actors.worker import Tally, Turn
 from storage.errors import Rejected, Retryable
 from storage.ledger.claims import Claims
 from storage.ledger.commits import Commits
+from storage.ledger.control import Control
 from storage.ledger.exceptions import Exceptions
 from storage.ledger.job import Jobs
 from storage.ledger.records import DestinationState
@@ -43,6 +45,7 @@ def ledger():
         commits=create_autospec(Commits, instance=True),
         exceptions=create_autospec(Exceptions, instance=True),
         jobs=create_autospec(Jobs, instance=True),
+        control=create_autospec(Control, instance=True),
     )
 
 
@@ -52,7 +55,7 @@ def settling(ledger, clock):
 
 
 def claim(attempts: int = 1):
-    return SimpleNamespace(delivery_id=5, destination_id=1, study_uid="1.2.3", attempts=attempts)
+    return SimpleNamespace(delivery_id=5, destination_id=1, source_id=3, study_uid="1.2.3", attempts=attempts)
 
 
 def attempts_spent(ledger) -> list[bool]:
@@ -133,3 +136,60 @@ def test_a_refused_object_is_its_study_s_exception(ledger, settling):
 
     ledger.commits.fail.assert_called_once()
     ledger.jobs.set_destination.assert_not_called()
+
+
+GONE = SourceUnreachable("no connection to pacs:104 (ConnectionRefusedError)")
+FULL = SourceUnreachable("PACS rejected the association for now: local limit exceeded", refused=True)
+STRANGERS = SourceUnreachable("PACS rejected the association for good", refused=True, permanent=True)
+
+
+@pytest.mark.parametrize("error", [GONE, FULL])
+def test_a_source_that_stays_away_for_the_limit_is_stopped_and_costs_no_attempt(settling, ledger, clock, error):
+    for _ in range(4):
+        settling.after(claim(), error)
+        clock.forward(minutes=10)
+
+    [call] = ledger.control.stop_source.call_args_list
+    assert (call.args, call.kwargs) == ((3, str(error)), {"silent_for": LIMITS.outage})
+    [opened] = ledger.exceptions.open.call_args_list
+    assert (opened.args[0].kind, opened.args[0].blocking) == ("SOURCE_AWAY", False)
+    assert attempts_spent(ledger) == [False] * 4
+
+
+def test_a_source_that_answers_in_between_is_not_stopped(settling, ledger, clock):
+    for answered in (settling.served, lambda claim: settling.busy(claim, "SOURCE_BUSY")):
+        for _ in range(2):
+            settling.after(claim(), GONE)
+            clock.forward(minutes=10)
+        answered(claim())
+    settling.after(claim(), GONE)
+
+    assert not ledger.control.stop_source.called
+
+
+def test_a_source_that_refuses_us_for_good_is_stopped_at_once(settling, ledger):
+    turn = settling.after(claim(), STRANGERS)
+
+    [call] = ledger.control.stop_source.call_args_list
+    assert call.kwargs == {"silent_for": SERVED_LATELY}
+    assert [call.args[0].kind for call in ledger.exceptions.open.call_args_list] == ["SOURCE_REFUSES_US"]
+    assert turn is Turn.HALTED
+    assert attempts_spent(ledger) == [False]
+    assert not ledger.control.source_busy.called
+
+
+def test_a_source_that_another_worker_stopped_or_that_serves_others_is_told_of_once(settling, ledger):
+    ledger.control.stop_source.return_value = False
+
+    settling.after(claim(), STRANGERS)
+
+    assert not ledger.exceptions.open.called
+
+
+def test_an_answer_that_does_not_end_costs_the_study_its_attempts_and_then_names_it(settling, ledger):
+    for attempt in (1, 2, 3):
+        settling.after(claim(attempt), SourceUnending(Bound.ANSWERS))
+
+    assert attempts_spent(ledger) == [True, True]
+    [failed] = ledger.commits.fail.call_args_list
+    assert (failed.args[1].kind, failed.args[1].evidence["bound"]) == ("SOURCE_UNENDING", "answers")
