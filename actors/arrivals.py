@@ -71,8 +71,11 @@ class Arrivals:
         ledger: Ledger,
         quarantine: Quarantine,
         finish_patience: timedelta = FINISH_PATIENCE,
+        on_held: Callable[[int], None] = lambda size: None,
     ) -> None:
+        """`on_held` is told the size of each instance that was missing and is held now."""
         self._router = router
+        self._on_held = on_held
         self._finish_patience = finish_patience
         self._peers = peers
         self._ledger = ledger
@@ -138,7 +141,10 @@ class Arrivals:
     def _deliver(self, intake: Intake, incoming: Incoming, facts: InstanceFacts) -> int | None:
         arrival = intake.accept(facts, incoming.part10)
         match arrival:
-            case Arrival.WRITTEN | Arrival.REPEATED | Arrival.SURPLUS:
+            case Arrival.WRITTEN:
+                self._on_held(facts.sto_size)
+                return HELD
+            case Arrival.REPEATED | Arrival.SURPLUS:
                 return HELD
             case Arrival.DIFFERS:
                 intake.name_evidence(facts.sop_uid, self._store(incoming, "DUPLICATE_DIFFERS").name)

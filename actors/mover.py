@@ -17,6 +17,7 @@ from actors.coercing import shape_of
 from actors.custody import written_note
 from actors.leases import Lease
 from actors.options import DimseSource, MoverLimits
+from actors.pacing import Attempt, Meter
 from actors.packing import StudyPacker
 from actors.problems import problem
 from actors.pull import Pull
@@ -26,8 +27,8 @@ from actors.setup import HoursWindow
 from actors.source import Source, SourceUnreachable
 from actors.verdict import EVIDENCE_UIDS, End, Verdict
 from actors.worker import Tally, Turn
-from imaging.roots import uid_set_root
 from imaging.coercion.rules import RuleSet
+from imaging.roots import uid_set_root
 from storage.errors import StorageError
 from storage.ledger.facts import SharedSop
 from storage.ledger.ledger import Ledger
@@ -49,14 +50,15 @@ class Mover:
         limits: MoverLimits,
         hours: HoursWindow,
         only: Sequence[int] | None,
-        ledger: Ledger,
         rules: RuleSet,
+        ledger: Ledger,
         sink: Sink,
         router: Router,
         arrivals: Arrivals,
         open_source: Callable[[], Source],
         study_ref: Callable[[str], str],
         tally: Tally,
+        meter: Meter,
     ) -> None:
         self._name = name
         self._receiver_ae = receiver_ae
@@ -65,14 +67,15 @@ class Mover:
         self._limits = limits
         self._hours = hours
         self._only = only
+        self._rules = rules
         self._ledger = ledger
         self._sink = sink
-        self._rules = rules
         self._router = router
         self._arrivals = arrivals
         self._open_source = open_source
         self._study_ref = study_ref
         self._tally = tally
+        self._meter = meter
         self._sources: dict[int, Source] = {}
         self._settling = Settling(ledger=ledger, limits=limits, tally=tally, study_ref=study_ref, kind="mover")
         self._log = structlog.get_logger("limosa.mover")
@@ -97,6 +100,9 @@ class Mover:
         try:
             with self._meter.asking():
                 return self._conclude(claim, self._pull(lane, claim, stop))
+        except SourceUnreachable as error:
+            self._forget_source(lane)
+            return self._source_away(claim, refused=error.refused)
         except Exception as error:
             if not isinstance(error, StorageError):
                 self._forget_source(lane)
@@ -115,13 +121,14 @@ class Mover:
                 uploads.journal(claim, self._rules.fingerprint),
                 lambda: uploads.state(claim),
                 container=uploads.container(claim),
-            )
                 rules=self._rules.fingerprint,
+            )
 
-        return Pull(
+        source = Attempt(self._source(lane))
+        pull = Pull(
             study_uid=claim.study_uid,
             claimed_count=claim.instance_count,
-            source=self._source(lane),
+            source=source,
             options=self._options,
             receiver_ae=self._receiver_ae,
             router=self._router,
@@ -188,7 +195,6 @@ class Mover:
             problems=lambda shared: warnings(verdict, shared),
             facts=verdict.facts,
         )
-        self._ledger.control.source_ok(self._source_id)
         self._settling.answered(claim)
         self._tally.halt("")
         size = sum(facts.sto_size for facts in verdict.facts)
@@ -200,6 +206,13 @@ class Mover:
             bytes=size,
         )
         return Turn.WORKED
+
+    def _source_away(self, claim: PullClaim, *, refused: bool) -> Turn:
+        """Nobody's fault but the source's: no attempt is spent; a refusal means it wants fewer of us."""
+        if refused:
+            self._ledger.control.source_busy(self._source_id, "SOURCE_REFUSED")
+        self._settling.give_back(claim, "SOURCE_REFUSED" if refused else "SOURCE_UNREACHABLE")
+        return Turn.HALTED
 
 
 def warnings(verdict: Verdict, shared: Sequence[SharedSop]) -> list[Problem]:

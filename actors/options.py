@@ -1,10 +1,22 @@
 """Settings of the worker side; `cluster.job` composes them into the job file."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+
+from actors.tuning import Bounds
 
 AeTitle = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[\x20-\x5b\x5d-\x7e]{1,16}$")]
 """1 to 16 printable ASCII characters without backslash (PS3.5 table 6.2-1, VR AE)."""
@@ -20,6 +32,29 @@ def _absolute(path: Path) -> Path:
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 """A file every worker's machine has at the same place."""
+
+AUTO = "auto"
+MOST_ASSOCIATIONS = 256
+"""Of one source: far beyond what any archive was seen to use."""
+AUTO_RANGE = (2, 8)
+"""What "auto" stands for: how many archives are asked with in practice; whoever wants more says how much more."""
+
+
+def _range(value: Any) -> Any:
+    """A number, "auto" or "2-12"; digits are a number, since the environment only holds text."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip().lower()
+    if text.isdecimal():
+        return int(text)
+    found = re.fullmatch(r"(\d{1,4})\s*-\s*(\d{1,4})", text)
+    if text != AUTO and (found is None or not 1 <= int(found[1]) <= int(found[2]) <= MOST_ASSOCIATIONS):
+        raise ValueError(f'write a number, "auto", or a range such as "2-12" (1 to {MOST_ASSOCIATIONS})')
+    return text if found is None else f"{int(found[1])}-{int(found[2])}"
+
+
+Associations = Annotated[Annotated[int, Field(ge=1, le=MOST_ASSOCIATIONS)] | str, BeforeValidator(_range)]
+"""How many C-MOVEs at once: a number, or a range within which it follows what the archive gives."""
 
 
 class Options(BaseModel):
@@ -67,7 +102,10 @@ class DimseSource(Options):
     port: Port
     ae_title: AeTitle = Field(description="the archive's AE title")
     calling_ae_title: AeTitle = Field(default="LIMOSA", description="the AE title we call with")
-    associations: int = Field(default=4, ge=1, le=256, description="most C-MOVEs at once, all movers together")
+    associations: Associations = Field(
+        default=AUTO,
+        description='C-MOVEs at once, all movers together: a number, a range ("2-12"), or "auto", which is "2-8"',
+    )
     find_timeout: timedelta = Field(default=timedelta(minutes=5), description="longest wait for one C-FIND message")
     move_timeout: timedelta = Field(default=timedelta(minutes=30), description="longest silence during a C-MOVE")
     quiet: timedelta = Field(
@@ -80,6 +118,18 @@ class DimseSource(Options):
     profile: SourceProfile = Field(default_factory=SourceProfile)
     tls: TlsOptions | None = Field(default=None, description="absent: plain TCP")
 
+    @property
+    def bounds(self) -> Bounds:
+        """The range of `associations`."""
+        match self.associations:
+            case int(number):
+                return Bounds(least=number, most=number)
+            case "auto":
+                return Bounds(least=AUTO_RANGE[0], most=AUTO_RANGE[1])
+            case text:
+                least, most = (int(part) for part in text.split("-"))
+                return Bounds(least=least, most=most)
+
 
 class Receiver(Options):
     """An AE title of ours that the source knows as a C-MOVE destination."""
@@ -88,7 +138,10 @@ class Receiver(Options):
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: Port
     processes: int = Field(default=1, ge=1, le=64, description="mover processes that share this title and port")
-    associations: int = Field(default=2, ge=1, le=64, description="C-MOVE associations per process")
+    associations: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
+        default=AUTO,
+        description='C-MOVE associations per process; "auto": as many as the source\'s, if memory holds them',
+    )
     allow: tuple[str, ...] = Field(default=(), description="addresses or networks that may connect; empty: any")
     callers: tuple[AeTitle, ...] = Field(default=(), description="AE titles that may call; empty: any")
     tls: TlsOptions | None = Field(default=None, description="absent: plain TCP; else a certificate is needed")
@@ -103,11 +156,11 @@ class Receiver(Options):
 class MoverLimits(Options):
     """Bounds of one mover process; each exists so that memory or waiting has an end."""
 
-    memory: ByteSize = Field(default=ByteSize(320 << 20), description="buffers of one mover, all studies together")
+    memory: ByteSize = Field(default=ByteSize(512 << 20), description="buffers of one mover, all studies together")
     in_memory_instance: ByteSize = Field(default=ByteSize(8 << 20), description="larger instances go to the spool")
     lease: timedelta = Field(default=timedelta(seconds=60), description="a worker silent this long loses its claims")
     attempts: int = Field(default=3, ge=1, description="attempts per study before it becomes an exception")
     retry_delay: timedelta = Field(default=timedelta(seconds=30), description="pause before another attempt; doubles")
     outage: timedelta = Field(
-        default=timedelta(minutes=30), description="source or destination away this long: stopped until the next run"
+        default=timedelta(minutes=30), description="a destination away this long is stopped until the next run"
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from blake3 import blake3
 
@@ -16,6 +16,8 @@ from actors.dimse.tls import receiver_context
 from actors.feeder import Feeder
 from actors.logs import log_to
 from actors.mover import Mover
+from actors.options import AUTO
+from actors.pacing import Meter, reporting
 from actors.routing import Router
 from actors.setup import FeederSetup, JobSetup, MoverSetup, ValidatorSetup
 from actors.siblings import NoSiblings, Siblings, socket_folder
@@ -29,6 +31,10 @@ from storage.spool import LandingPlace, Quarantine, Spool
 
 CONNECTIONS_PER_LANE = 2
 """Ledger connections: a lane holds one, the receiver's threads and the heartbeat share the rest."""
+
+LANES_MEMORY = 0.75
+"""Share of a mover's memory its lanes' writers may reserve when their number follows from it; the rest is for instances
+that arrive."""
 
 RECEIVER_DRAIN = timedelta(seconds=5)
 """How long a stopping mover waits for instances in flight; what is cut off is pulled again."""
@@ -67,21 +73,29 @@ class Desk:
     sinks: dict[str, Sink]
     place: LandingPlace
     quarantine: Quarantine
+    lanes: int
 
 
-def _furnish(stack: ExitStack, setup: JobSetup, name: str, lanes: int, used: Collection[str]) -> Desk:
+def _furnish(stack: ExitStack, setup: JobSetup, name: str, lanes: int | Literal["auto"], used: Collection[str]) -> Desk:
     log_to(setup.folder / "logs" / f"{name}.jsonl", setup.log_level)
-    ledger = stack.enter_context(Ledger(setup.ledger.resolved(), pool_size=2 + CONNECTIONS_PER_LANE * lanes))
     # Only what it uses: a device that is not mounted must not keep a mover from starting.
     sinks = {options.name: open_sink(options) for options in setup.destinations if options.name in used}
     writers = max(sink.traits.writer_memory for sink in sinks.values())
+    if lanes == AUTO:
+        lanes = lanes_within(setup.limits.memory, writers, setup.source.bounds.most)
+    ledger = stack.enter_context(Ledger(setup.ledger.resolved(), pool_size=2 + CONNECTIONS_PER_LANE * lanes))
     budget = MemoryBudget(setup.limits.memory)
     # Reserved once for all lanes, before anything is claimed: nothing ever waits for memory while holding some.
     budget.reserve(lanes * writers)
     spool = Spool(setup.folder / "spool")
     stack.callback(spool.close)
     place = LandingPlace(spool, budget, setup.limits.in_memory_instance)
-    return Desk(ledger, sinks, place, Quarantine(setup.folder / "quarantine"))
+    return Desk(ledger, sinks, place, Quarantine(setup.folder / "quarantine"), lanes)
+
+
+def lanes_within(memory: int, writer: int, most: int) -> int:
+    """As many lanes as the source may ever be asked with, at least one, if their writers leave room for arrivals."""
+    return max(1, min(most, int(memory * LANES_MEMORY) // writer))
 
 
 def start_mover(setup: MoverSetup) -> Process:
@@ -97,9 +111,8 @@ def start_mover(setup: MoverSetup) -> Process:
         Ledger or a destination cannot be opened.
     """
     job = setup.job
-    lanes = setup.receiver.associations
     with ExitStack() as stack:
-        desk = _furnish(stack, job, setup.name, lanes, {job.inline})
+        desk = _furnish(stack, job, setup.name, setup.receiver.associations, {job.inline})
         router = Router()
         sockets = socket_folder(job.folder)
         siblings = NoSiblings()
@@ -107,11 +120,15 @@ def start_mover(setup: MoverSetup) -> Process:
             siblings = Siblings(setup.name, frozenset(setup.names), sockets, desk.ledger.claims.holder)
         stack.callback(siblings.close)
         tally = Tally()
+        meter = Meter(reporting(desk.ledger, job.source_id, job.source.bounds))
+        meter.start()
+        stack.callback(meter.stop)
         arrivals = Arrivals(
             router=router,
             peers=siblings,
             ledger=desk.ledger,
             quarantine=desk.quarantine,
+            on_held=meter.arrived,
         )
         if len(setup.names) > 1:
             handover = HandoverServer(sockets / f"{setup.name}.sock", desk.place.open, arrivals.handed_over)
@@ -129,6 +146,7 @@ def start_mover(setup: MoverSetup) -> Process:
             limits=job.limits,
             hours=job.hours,
             only=job.only,
+            rules=job.coercion.rule_set(),
             ledger=desk.ledger,
             sink=desk.sinks[job.inline],
             router=router,
@@ -136,17 +154,17 @@ def start_mover(setup: MoverSetup) -> Process:
             open_source=lambda: DimseSource(job.source),
             study_ref=study_refs(job.secret),
             tally=tally,
+            meter=meter,
         )
         return _run(
             stack,
             Worker(
                 name=setup.name,
                 kind="mover",
-                lanes=lanes,
+                lanes=desk.lanes,
                 limits=job.limits,
                 ledger=desk.ledger,
                 duty=mover,
-            rules=job.coercion.rule_set(),
                 tally=tally,
             ),
         )

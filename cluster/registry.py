@@ -2,6 +2,8 @@
 
 from urllib.parse import urlsplit
 
+from actors.options import AUTO
+from actors.tuning import Bounds
 from cluster.job import Destination, Job, S3Destination
 from storage.ledger.job import DestinationSpec, Registered, SourceSpec
 from storage.ledger.ledger import Ledger
@@ -16,15 +18,28 @@ def register_job(job: Job, ledger: Ledger) -> Registered:
         The ledger belongs to another job or archive, or a destination would move.
     """
     inline = job.inline_destination.name
+    bounds = pull_bounds(job)
     return ledger.jobs.register(
         job.job.name,
         source_identity=job.source_identity,
-        sources=[SourceSpec(name=job.source.name, kind=job.source.kind, pull_limit=job.source.associations)],
+        sources=[SourceSpec(name=job.source.name, kind=job.source.kind, pull_limit=bounds.most, start=bounds.least)],
         destinations=[
             DestinationSpec(name=item.name, kind=item.kind, inline=item.name == inline, fingerprint=_place(item))
             for item in job.destinations
         ],
     )
+
+
+def pull_bounds(job: Job) -> Bounds:
+    """What the source may be asked with: the job's range, and never more than the receivers' lanes."""
+    bounds = job.source.bounds
+    lanes = [
+        None if receiver.associations == AUTO else receiver.processes * receiver.associations
+        for receiver in job.receivers
+    ]
+    known = [count for count in lanes if count is not None]
+    most = bounds.most if len(known) < len(lanes) else min(bounds.most, sum(known))
+    return Bounds(least=min(bounds.least, most), most=most)
 
 
 def _place(item: Destination) -> str:

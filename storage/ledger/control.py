@@ -10,8 +10,7 @@ from storage.ledger.pool import Pool
 from storage.ledger.records import Json
 
 BUSY_SPACING = timedelta(seconds=5)
-"""Refusals of a source within this time count once: four associations that are refused together are one
-sign of load, and halving four times would leave a sixteenth."""
+"""Refusals of a source within this time are told as one: four that come together are one sign of load."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,46 +62,13 @@ class Control:
         return None if row is None else row[0]
 
     def source_busy(self, source_id: int, reason: str) -> None:
-        """The source asked for fewer of us: half as many pulls are allowed, at least one."""
+        """The source asked for fewer of us; whoever closes the slice of time in `Paces` takes it into account."""
         with self._pool.transaction("source busy") as conn:
+            conn.execute("update pace set refused = refused + 1 where source_id = %s", (source_id,))
             conn.execute(
-                "update source set allowed = greatest(1, allowed / 2), busy_at = limosa_now(),"
-                " busy_count = busy_count + 1, busy_reason = %s"
+                "update source set busy_at = limosa_now(), busy_count = busy_count + 1, busy_reason = %s"
                 " where source_id = %s and (busy_at is null or busy_at <= limosa_now() - %s)",
                 (reason, source_id, BUSY_SPACING),
-            )
-
-    def source_ok(self, source_id: int) -> None:
-        """A study came through: after as many as are allowed now, one more is."""
-        with self._pool.transaction("source ok") as conn:
-            conn.execute(
-                "update source set allowed = least(pull_limit, allowed + 1 / allowed)"
-                " where source_id = %s and allowed < pull_limit",
-                (source_id,),
-            )
-
-    def stop_source(self, source_id: int, reason: str, *, silent_for: timedelta) -> bool:
-        """Nothing is pulled from the source until `reopen_source`, unless a study came from it within `silent_for`: it
-        may be one worker that cannot reach it. True when this call stopped it."""
-        with self._pool.transaction("stop source") as conn:
-            return (
-                conn.execute(
-                    "update source s set stopped = %(reason)s where source_id = %(source)s and stopped is null"
-                    " and not exists (select from receipt r join delivery d using (delivery_id)"
-                    "   where d.source_id = s.source_id and d.pulled and r.at > limosa_now() - %(silent)s)",
-                    {"reason": reason, "source": source_id, "silent": silent_for},
-                ).rowcount
-                == 1
-            )
-
-    def reopen_source(self, source_id: int) -> bool:
-        """Studies are pulled again, because the source may answer now; True when it was stopped."""
-        with self._pool.transaction("reopen source") as conn:
-            return (
-                conn.execute(
-                    "update source set stopped = null where source_id = %s and stopped is not null", (source_id,)
-                ).rowcount
-                == 1
             )
 
     def limit_source(self, source_id: int, pull_limit: int) -> None:

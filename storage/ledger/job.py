@@ -33,6 +33,8 @@ class SourceSpec:
     kind: str
     pull_limit: int
     """Most studies pulled at once, all workers together."""
+    start: int | None = None
+    """How many at first, and again whenever the limit changes; None: as many as the limit."""
 
 
 class DeviceRoom(StrEnum):
@@ -213,15 +215,22 @@ class Jobs:
 
 
 def _put_source(conn: Connection, spec: SourceSpec) -> int:
+    start = spec.pull_limit if spec.start is None else min(spec.start, spec.pull_limit)
+    conn.execute(
+        # What was learnt under other limits is forgotten with them.
+        "update pace set state = '{}' from source"
+        " where pace.source_id = source.source_id and name = %s and pull_limit <> %s",
+        (spec.name, spec.pull_limit),
+    )
     row = conn.execute(
-        "insert into source (name, kind, pull_limit, allowed) values (%(name)s, %(kind)s, %(limit)s, %(limit)s)"
+        "insert into source (name, kind, pull_limit, allowed) values (%(name)s, %(kind)s, %(limit)s, %(start)s)"
         " on conflict (name) do update set kind = excluded.kind, pull_limit = excluded.pull_limit,"
-        " allowed = case when source.pull_limit = excluded.pull_limit then source.allowed"
-        "                else excluded.pull_limit end"
+        " allowed = case when source.pull_limit = excluded.pull_limit then source.allowed else excluded.allowed end"
         " returning source_id",
-        {"name": spec.name, "kind": spec.kind, "limit": spec.pull_limit},
+        {"name": spec.name, "kind": spec.kind, "limit": spec.pull_limit, "start": start},
     ).fetchone()
     assert row is not None  # an upsert without a condition returns its row
+    conn.execute("insert into pace (source_id) values (%s) on conflict do nothing", row)
     return row[0]
 
 

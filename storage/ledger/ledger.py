@@ -13,6 +13,7 @@ from storage.ledger.exceptions import Exceptions
 from storage.ledger.facts import Facts
 from storage.ledger.inventory import Inventory
 from storage.ledger.job import JobLock, Jobs
+from storage.ledger.pace import Paces
 from storage.ledger.plan import Plan
 from storage.ledger.pool import PATIENCE, Pool
 from storage.ledger.status import Status
@@ -40,6 +41,7 @@ class Ledger:
         self.coercions = Coercions(self._pool)
         self.custody = Custody(self._pool)
         self.control = Control(self._pool)
+        self.paces = Paces(self._pool)
         self.status = Status(self._pool)
 
     def job_lock(self, name: str) -> AbstractContextManager[JobLock]:

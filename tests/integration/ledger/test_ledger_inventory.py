@@ -142,9 +142,9 @@ def test_a_plan_may_be_limited_and_aimed(world) -> None:
 def test_held_studies_leave_the_queue_and_come_back_as_a_new_revision(world) -> None:
     world.planned("1.2")
 
-    world.ledger.plan.set_aside(["1.2"], StudyState.HELD, "legal hold")
+    world.ledger.plan.set_aside(["1.2"], StudyState.HELD, "legal hold", by="m.keller")
     held = world.states("1.2")
-    world.ledger.plan.readmit(["1.2"])
+    world.ledger.plan.readmit(["1.2"], by="m.keller")
     world.ledger.plan.step({})
 
     assert held == ["void", "void"]
@@ -249,21 +249,6 @@ def test_what_blocks_cannot_just_be_acknowledged(world) -> None:
         world.ledger.exceptions.resolve(exception_id, Resolution.ACKNOWLEDGE, by="operator")
     with pytest.raises(LookupError):
         world.ledger.exceptions.resolve(exception_id + 1, Resolution.RETRY, by="operator")
-
-
-def test_a_busy_source_is_halved_once_for_one_burst_and_recovers_slowly(world) -> None:
-    control = world.ledger.control
-
-    for _ in range(3):
-        control.source_busy(world.source, "A702")
-    burst = control.throttle(world.source)
-    world.later(6).control.source_busy(world.source, "A702")
-    low = control.throttle(world.source).allowed
-    for _ in range(50):
-        control.source_ok(world.source)
-
-    assert (burst.allowed, burst.busy_count, low) == (2, 1, 1)
-    assert control.throttle(world.source).allowed == 4
 
 
 def test_a_worker_is_known_by_its_last_beat(world) -> None:
