@@ -100,9 +100,6 @@ class Mover:
         try:
             with self._meter.asking():
                 return self._conclude(claim, self._pull(lane, claim, stop))
-        except SourceUnreachable as error:
-            self._forget_source(lane)
-            return self._source_away(claim, refused=error.refused)
         except Exception as error:
             if not isinstance(error, StorageError):
                 self._forget_source(lane)
@@ -206,13 +203,6 @@ class Mover:
             bytes=size,
         )
         return Turn.WORKED
-
-    def _source_away(self, claim: PullClaim, *, refused: bool) -> Turn:
-        """Nobody's fault but the source's: no attempt is spent; a refusal means it wants fewer of us."""
-        if refused:
-            self._ledger.control.source_busy(self._source_id, "SOURCE_REFUSED")
-        self._settling.give_back(claim, "SOURCE_REFUSED" if refused else "SOURCE_UNREACHABLE")
-        return Turn.HALTED
 
 
 def warnings(verdict: Verdict, shared: Sequence[SharedSop]) -> list[Problem]:

@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +14,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    field_validator,
     model_validator,
 )
 
@@ -146,6 +148,13 @@ class Receiver(Options):
     callers: tuple[AeTitle, ...] = Field(default=(), description="AE titles that may call; empty: any")
     tls: TlsOptions | None = Field(default=None, description="absent: plain TCP; else a certificate is needed")
 
+    @field_validator("allow")
+    @classmethod
+    def _are_networks(cls, allow: tuple[str, ...]) -> tuple[str, ...]:
+        for text in allow:
+            ip_network(text, strict=False)
+        return allow
+
     @model_validator(mode="after")
     def _has_a_certificate_for_tls(self) -> "Receiver":
         if self.tls is not None and self.tls.certificate is None:
@@ -162,5 +171,5 @@ class MoverLimits(Options):
     attempts: int = Field(default=3, ge=1, description="attempts per study before it becomes an exception")
     retry_delay: timedelta = Field(default=timedelta(seconds=30), description="pause before another attempt; doubles")
     outage: timedelta = Field(
-        default=timedelta(minutes=30), description="a destination away this long is stopped until the next run"
+        default=timedelta(minutes=30), description="source or destination away this long: stopped until the next run"
     )

@@ -71,6 +71,30 @@ class Control:
                 (reason, source_id, BUSY_SPACING),
             )
 
+    def stop_source(self, source_id: int, reason: str, *, silent_for: timedelta) -> bool:
+        """Nothing is pulled from the source until `reopen_source`, unless a study came from it within `silent_for`: it
+        may be one worker that cannot reach it. True when this call stopped it."""
+        with self._pool.transaction("stop source") as conn:
+            return (
+                conn.execute(
+                    "update source s set stopped = %(reason)s where source_id = %(source)s and stopped is null"
+                    " and not exists (select from receipt r join delivery d using (delivery_id)"
+                    "   where d.source_id = s.source_id and d.pulled and r.at > limosa_now() - %(silent)s)",
+                    {"reason": reason, "source": source_id, "silent": silent_for},
+                ).rowcount
+                == 1
+            )
+
+    def reopen_source(self, source_id: int) -> bool:
+        """Studies are pulled again, because the source may answer now; True when it was stopped."""
+        with self._pool.transaction("reopen source") as conn:
+            return (
+                conn.execute(
+                    "update source set stopped = null where source_id = %s and stopped is not null", (source_id,)
+                ).rowcount
+                == 1
+            )
+
     def limit_source(self, source_id: int, pull_limit: int) -> None:
         """At most `pull_limit` studies are pulled at once from now on."""
         with self._pool.transaction("limit source") as conn:
