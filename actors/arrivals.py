@@ -168,12 +168,11 @@ class Arrivals:
             return OUT_OF_RESOURCES
         kind = "UNSOLICITED" if known.study_key is None else "LATE_INSTANCE"
         stored = self._store(incoming, kind)
-        self._ledger.exceptions.open(
-            problem(kind, {"quarantine": stored.name, "blake3": stored.blake3}, sop_uid=facts.sop_uid),
-            study_key=known.study_key,
-        )
-        if known.study_key is not None:
-            self._ledger.inventory.recount(known.study_key)
+        told = problem(kind, {"quarantine": stored.name, "blake3": stored.blake3}, sop_uid=facts.sop_uid)
+        if known.study_key is None:
+            self._ledger.exceptions.open(told)
+        else:
+            self._ledger.exceptions.open_late(told, study_key=known.study_key)
         return HELD
 
     def _reject(self, incoming: Incoming, kind: str, detail: str) -> int:

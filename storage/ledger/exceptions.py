@@ -54,6 +54,15 @@ class Exceptions:
                 conn, problem, study_key=study_key, delivery_id=delivery_id, destination_id=destination_id
             )
 
+    def open_late(self, problem: Problem, *, study_key: int) -> int:
+        """An instance of the study came after it was delivered: the problem is on the list, and the study's next plan
+        makes a new revision, both or neither. The problem must not block, or there would be no next plan."""
+        if problem.blocking:
+            raise ValueError("what blocks is not planned anew")
+        with self._pool.transaction("open late") as conn:
+            conn.execute("update study set recount = true where study_key = %s and state <> 'discovered'", (study_key,))
+            return put_problem(conn, problem, study_key=study_key, delivery_id=None, destination_id=None)
+
     def resolve(self, exception_id: int, resolution: Resolution, *, by: str) -> None:
         """The exception is closed and `resolution` is carried out; `by` goes into the custody chain.
 

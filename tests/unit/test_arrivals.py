@@ -63,8 +63,14 @@ class LedgerDouble:
         self.facts = SimpleNamespace(
             arrival=lambda study, sop: KnownArrival(study_key=7, pending=not self.committed, raw1=None)
         )
-        self.exceptions = SimpleNamespace(open=lambda problem, **_: self.kinds.append(problem.kind))
-        self.inventory = SimpleNamespace(recount=self.recounted.append)
+        self.exceptions = SimpleNamespace(open=self.open, open_late=self.open_late)
+
+    def open(self, problem) -> None:
+        self.kinds.append(problem.kind)
+
+    def open_late(self, problem, *, study_key: int) -> None:
+        self.open(problem)
+        self.recounted.append(study_key)
 
 
 class WatchedRouter(Router):

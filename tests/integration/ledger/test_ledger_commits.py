@@ -271,3 +271,23 @@ def test_what_was_odd_about_a_written_study_is_told_with_it_or_not_at_all(world)
 
     assert once == [("COUNT_EXCEEDS_LIST", 1)]
     assert [(problem.kind, problem.times_seen) for problem in world.ledger.exceptions.list_open()] == once
+
+
+def test_a_late_instance_is_told_of_and_its_study_planned_anew_both_or_neither(world) -> None:
+    late = replace(MISMATCH, kind="LATE_INSTANCE", blocking=False)
+    unheard = replace(late, kind="no kind at all")
+    world.planned("1.2", "1.3")
+    keys = {}
+    for _ in range(2):
+        claim = world.pull()
+        keys[claim.study_uid] = claim.study_key
+        world.write(claim)
+
+    world.ledger.exceptions.open_late(late, study_key=keys["1.2"])
+    with pytest.raises(Rejected):
+        world.ledger.exceptions.open_late(unheard, study_key=keys["1.3"])
+    with pytest.raises(ValueError):
+        world.ledger.exceptions.open_late(MISMATCH, study_key=keys["1.3"])
+
+    assert [(one.kind, one.study_uid) for one in world.ledger.exceptions.list_open()] == [("LATE_INSTANCE", "1.2")]
+    assert [world.ledger.status.study(uid).recount for uid in ("1.2", "1.3")] == [True, False]
