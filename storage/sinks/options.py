@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, StringConstraints
 
+from storage.packs.model import Container
 from storage.packs.naming import check_prefix
 
 MIN_PART = 5 << 20
@@ -28,6 +29,9 @@ class SinkSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: SinkName = Field(description="the destination's name in the ledger; keep it for the job's life")
+    compression: Literal["zstd", "none"] = Field(
+        "zstd", description="of packs with raw pixels; none: where the line is faster than a core compresses"
+    )
 
 
 class S3Options(SinkSettings):
@@ -64,5 +68,8 @@ class SeedOptions(SinkSettings):
     group_size: ByteSize = Field(ByteSize(64 << 20), ge=1 << 20, description="bytes between two fsyncs")
     layout: Literal["pack"] = "pack"
 
+
+RAW_PIXELS = {"zstd": Container.TAR_ZST, "none": Container.TAR}
+"""The container of raw pixels by `SinkSettings.compression`."""
 
 SinkOptions = Annotated[S3Options | SeedOptions, Field(discriminator="kind")]

@@ -11,7 +11,7 @@ from storage.errors import AlreadyThere, Rejected, StorageError, UploadLost
 from storage.packs.crc64 import crc64
 from storage.packs.model import Container, HeldPack, PackId, Part
 from storage.packs.naming import index_key_beside, pack_key, pack_named, pack_of_key, studies_prefix
-from storage.sinks.options import S3Options
+from storage.sinks.options import RAW_PIXELS, S3Options
 from storage.sinks.p10 import P10Writer
 from storage.sinks.protocol import Journal, Probe, SinkTraits, StudyWriter, UploadState
 from storage.sinks.s3_client import READ_PIECE, Bucket
@@ -49,7 +49,8 @@ class S3Sink:
         if self._options.layout == "p10":
             return SinkTraits(writer_memory=2 * READ_PIECE, local=False)
         buffers = 2 * capacity(part_target(1, self._options.part_size))
-        return SinkTraits(writer_memory=buffers + ENCODER_MEMORY, local=False)
+        raw_pixels = RAW_PIXELS[self._options.compression]
+        return SinkTraits(writer_memory=buffers + ENCODER_MEMORY, local=False, raw_pixels=raw_pixels)
 
     @property
     def devices(self) -> frozenset[str]:

@@ -12,7 +12,7 @@ from storage.packs.model import Container, HeldPack, PackId
 from storage.packs.naming import index_key_beside, pack_key, pack_named, pack_of_key, studies_prefix
 from storage.packs.reader import PackReader
 from storage.sinks.device import Device
-from storage.sinks.options import SeedOptions
+from storage.sinks.options import RAW_PIXELS, SeedOptions
 from storage.sinks.protocol import Journal, Probe, SinkTraits, StudyWriter, UploadState
 from storage.sinks.seed_pack import BROKEN, AdoptingWriter, SeedPackWriter
 
@@ -51,7 +51,8 @@ class SeedSink:
 
     @property
     def traits(self) -> SinkTraits:
-        return SinkTraits(writer_memory=WRITER_MEMORY, local=True)
+        raw_pixels = RAW_PIXELS[self._options.compression]
+        return SinkTraits(writer_memory=WRITER_MEMORY, local=True, raw_pixels=raw_pixels)
 
     @property
     def devices(self) -> frozenset[str]:

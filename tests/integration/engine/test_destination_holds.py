@@ -44,7 +44,7 @@ def test_a_recount_leaves_work_and_no_pack_is_gone(engine, free_port):
 
 @pytest.mark.parametrize("what", ["header", "end", "sidecar"])
 def test_a_pack_that_other_tools_cannot_read_is_not_proven(engine, free_port, monkeypatch, what):
-    monkeypatch.setattr(packing, "container_for", lambda syntax: Container.TAR)
+    monkeypatch.setattr(packing, "container_for", lambda syntax, raw: Container.TAR)
     receiver_port = free_port()
     archive = workload_archive(studies=1, instances=2)
     with Simulator(archive, destinations={"MIG01": ("127.0.0.1", receiver_port)}) as pacs:
