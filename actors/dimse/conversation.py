@@ -90,7 +90,10 @@ class Conversation:
             self._contexts = self._negotiate(endpoint, offers)
         except (PeerGone, ProtocolViolation) as error:
             self.abort()
-            raise SourceUnreachable(f"{endpoint.host}:{endpoint.port} gave no answer to the association") from error
+            place = f"{endpoint.host}:{endpoint.port}"
+            if isinstance(error.__cause__, ssl.SSLError):
+                raise _tls_refused(place, error.__cause__) from error
+            raise SourceUnreachable(f"{place} gave no answer to the association") from error
         except SourceUnreachable:
             self.abort()
             raise
@@ -251,7 +254,25 @@ def _connect(endpoint: Endpoint) -> socket.socket:
     except OSError as error:
         if connection is not None:
             connection.close()
-        raise SourceUnreachable(f"no connection to {endpoint.host}:{endpoint.port} ({type(error).__name__})") from error
+        place = f"{endpoint.host}:{endpoint.port}"
+        if isinstance(error, ssl.SSLError):
+            raise _tls_refused(place, error) from error
+        raise SourceUnreachable(f"no connection to {place} ({type(error).__name__})") from error
+
+
+def _tls_refused(place: str, error: ssl.SSLError) -> SourceUnreachable:
+    """What stands between the two, in words."""
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return SourceUnreachable(f"{place} closed the connection during TLS")
+    reason = (error.reason or "").replace("_", " ").lower()
+    if isinstance(error, ssl.SSLCertVerificationError):
+        why = f"the certificate of {place} is not accepted: {error.verify_message}"
+    elif "alert" in reason and ("certificate" in reason or "unknown ca" in reason):
+        # With TLS 1.3 this comes only after the handshake, in place of the answer to our first request.
+        why = f"{place} does not accept our certificate ({reason})"
+    else:
+        why = f"{place} does not speak TLS as we do ({reason or type(error).__name__})"
+    return SourceUnreachable(why, permanent=True)
 
 
 def _response(command: Command, dataset: bytes) -> Response:

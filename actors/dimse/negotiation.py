@@ -1,6 +1,6 @@
 """What the receiver says to an association request: everything that stores is taken, as it is stored."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 
 from actors.dimse.associate import (
@@ -116,6 +116,12 @@ def _answer(proposal: Proposal) -> Answer:
     if not known or not syntaxes:
         result = _TRANSFER_SYNTAX_UNSUPPORTED if known else _ABSTRACT_SYNTAX_UNSUPPORTED
         return Answer(context=proposal.context, result=result, transfer_syntax=IMPLICIT_LE)
-    # Implicit VR loses the VRs of private elements for good, so it is the last resort.
-    chosen = next((uid for uid in syntaxes if uid != IMPLICIT_LE), IMPLICIT_LE)
-    return Answer(context=proposal.context, result=_ACCEPTED, transfer_syntax=chosen)
+    return Answer(context=proposal.context, result=_ACCEPTED, transfer_syntax=_chosen(syntaxes))
+
+
+def _chosen(offered: Sequence[str]) -> str:
+    """What comes first is how the sender has it. Implicit VR loses the VRs of private elements for good, so it is the
+    last resort; but who offers it first has the pixels raw, and must not be asked to compress them."""
+    if offered[0] == IMPLICIT_LE and EXPLICIT_LE in offered:
+        return EXPLICIT_LE
+    return next((uid for uid in offered if uid != IMPLICIT_LE), IMPLICIT_LE)

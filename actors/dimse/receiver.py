@@ -24,13 +24,15 @@ from actors.dimse.landing import LandingFactory
 from actors.dimse.limits import Limits
 from actors.dimse.negotiation import Refusal, refuse
 from actors.dimse.violation import PeerGone, ProtocolViolation
-from actors.dimse.wire import Wire
+from actors.dimse.wire import Wire, read_out
 from actors.options import Receiver as ReceiverOptions
 
 BACKLOG = 128
 """Connections the kernel holds while the acceptor is busy: a node's whole C-MOVE fan-out at once."""
 ACCEPT_PAUSE = 0.1
 """Seconds before accepting again when the process is out of descriptors: without it the loop would spin."""
+TLS_RECORD = 16 << 10
+"""Bytes read at a time from who failed the TLS handshake."""
 DRAIN = timedelta(seconds=20)
 """How long `stop` waits for instances in flight: longer than one large instance takes on a slow line."""
 
@@ -225,7 +227,21 @@ class Receiver:
         if self._tls is None:
             return connection
         connection.settimeout(self._limits.opening.total_seconds())
-        return self._tls.wrap_socket(connection, server_side=True)
+        secured = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        try:
+            secured.do_handshake()
+        except ssl.SSLError:
+            # Its alert tells the peer what is wrong.
+            self._let_read(socket.socket(fileno=secured.detach()))
+            raise
+        except OSError:
+            secured.close()
+            raise
+        return secured
+
+    def _let_read(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            read_out(connection, memoryview(bytearray(TLS_RECORD)), self._limits.leaving.total_seconds())
 
     def _admit(self, request: AssociateRequest) -> Refusal | None:
         refusal = refuse(request, self._options.ae_title, self._options.callers)

@@ -149,7 +149,7 @@ class DimseSource:
         try:
             tls = None if options.tls is None else requestor_context(options.tls)
         except OSError as error:
-            raise SourceUnreachable(str(error)) from error
+            raise SourceUnreachable(str(error), permanent=True) from error
         return Endpoint(
             host=options.host,
             port=options.port,

@@ -65,6 +65,23 @@ def never() -> bool:
     return False
 
 
+def read_out(connection: socket.socket, into: memoryview, patience: float) -> None:
+    """No more is sent, and what still comes was thrown away, until the peer closed or a bound was reached.
+
+    Closing over unread bytes would make the kernel reset the connection and destroy our last words on their way.
+    Raises `OSError` for the network.
+    """
+    deadline = time.monotonic() + patience
+    discarded = 0
+    connection.shutdown(socket.SHUT_WR)
+    while discarded < DISCARD_CAP and (left := deadline - time.monotonic()) > 0:
+        connection.settimeout(left)
+        count = connection.recv_into(into)
+        if not count:
+            break
+        discarded += count
+
+
 class Wire:
     """One TCP or TLS connection. Reading and writing belong to one thread; `shut` may come from any."""
 
@@ -183,26 +200,14 @@ class Wire:
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def leave(self, last: bytes, patience: timedelta) -> None:
-        """`last`, if any, was sent if the peer still takes it, and the socket is closed. Never raises for the network.
-
-        Closing with unread bytes in our buffer would make the kernel reset the connection and destroy `last` on its
-        way, so a bounded rest is read and thrown away until the peer closes.
-        """
+        """`last`, if any, was sent if the peer still takes it, and the socket is closed. The network raises nothing."""
         seconds = patience.total_seconds()
-        deadline = time.monotonic() + seconds
-        discarded = 0
         try:
             if not last:
                 return
             self._socket.settimeout(seconds)
             self._socket.sendall(last)
-            self._socket.shutdown(socket.SHUT_WR)
-            while discarded < DISCARD_CAP and (left := deadline - time.monotonic()) > 0:
-                self._socket.settimeout(left)
-                count = self._socket.recv_into(self._view)
-                if not count:
-                    break
-                discarded += count
+            read_out(self._socket, self._view, seconds)
         except OSError:
             pass  # gone already: nothing is left to be polite to
         finally:

@@ -3,14 +3,17 @@
 import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import pydicom
 import pytest
 from pydantic import ValidationError
 from pydicom.data import get_testdata_file
+from pynetdicom import AE, build_context
 
 from actors.dimse.receiver import Receiver
 from actors.dimse.scu import DimseSource
@@ -18,7 +21,8 @@ from actors.dimse.tls import receiver_context, requestor_context
 from actors.options import DimseSource as DimseOptions
 from actors.options import Receiver as ReceiverOptions
 from actors.options import TlsOptions
-from actors.source import SourceUnreachable
+from actors.source import FindEnd, MoveEnd, MoveTarget, SourceUnreachable, StudyWindow
+from infra.simulator.peers import OrthancPeer
 from storage.budget import MemoryBudget
 from storage.spool import LandingPlace, Spool
 
@@ -146,6 +150,90 @@ def test_a_dcmtk_archive_is_asked_over_tls_again_and_again(archive: int, papers:
     asking.close()
 
 
+@pytest.mark.parametrize(
+    ("ours", "said"),
+    [
+        ("of another authority", "does not accept our certificate"),
+        ("none", "does not accept our certificate"),
+        ("no trust in theirs", "the certificate of .* is not accepted: .*certificate"),
+    ],
+)
+def test_a_certificate_in_the_way_is_named(
+    receiver: Receiver, papers: Papers, stranger: Papers, ours: str, said: str
+) -> None:
+    tls = {
+        "of another authority": stranger.options(ca=papers.ca),
+        "none": TlsOptions(ca=papers.ca),
+        "no trust in theirs": papers.options(ca=stranger.ca),
+    }[ours]
+
+    with pytest.raises(SourceUnreachable, match=said) as refusal:
+        source(receiver.port, tls).echo()
+
+    assert refusal.value.permanent
+    assert not refusal.value.refused
+
+
+def test_an_archive_without_tls_is_named_as_such(papers: Papers) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as plain:
+
+        def answer() -> None:
+            connection, _ = plain.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"\x07\0\0\0\0\4\0\0\2\0")
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        with pytest.raises(SourceUnreachable, match="does not speak TLS as we do") as refusal:
+            source(plain.getsockname()[1], papers.options()).echo()
+        answering.join(10)
+
+    assert refusal.value.permanent
+
+
+def test_a_pynetdicom_sender_with_the_right_certificate_delivers(receiver: Receiver, papers: Papers) -> None:
+    dataset, entity = pydicom.dcmread(get_testdata_file("MR_small.dcm")), AE(ae_title="PACS")
+    entity.requested_contexts = [build_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)]
+    theirs = requestor_context(papers.options())
+
+    association = entity.associate("127.0.0.1", receiver.port, ae_title="LIMOSA", tls_args=(theirs, "127.0.0.1"))
+    status = association.send_c_store(dataset)
+    association.release()
+
+    assert status.Status == 0
+    assert receiver.stats.instances == 1
+
+
+@pytest.mark.peer("orthanc")
+def test_orthanc_is_asked_and_sends_over_tls_with_certificates_on_both_sides(
+    receiver: Receiver, papers: Papers, tmp_path: Path
+) -> None:
+    limosa = {"AET": "LIMOSA", "Host": "127.0.0.1", "Port": receiver.port, "UseDicomTls": True}
+    peer = OrthancPeer(
+        tmp_path / "orthanc",
+        DicomModalities={"LIMOSA": limosa},
+        DicomTlsEnabled=True,
+        DicomTlsCertificate=str(papers.certificate),
+        DicomTlsPrivateKey=str(papers.key),
+        DicomTlsTrustedCertificates=str(papers.ca),
+        DicomTlsRemoteCertificateRequired=True,
+    )
+    with peer:
+        assert peer.load([Path(str(get_testdata_file("MR_small.dcm")))])
+        options = DimseOptions(host="127.0.0.1", port=peer.port, ae_title=peer.ae, tls=papers.options())
+        asking = DimseSource(options)
+
+        found = asking.find_studies(StudyWindow())
+        outcome = asking.retrieve(MoveTarget(study_uid=found.studies[0].study_uid), "LIMOSA", lambda: False)
+        asking.close()
+        with pytest.raises(SourceUnreachable):
+            source(peer.port, None).echo()
+
+    assert (found.end, outcome.end) == (FindEnd.SUCCESS, MoveEnd.SUCCESS)
+    assert (receiver.stats.instances, receiver.stats.rejected) == (1, {})
+
+
 @pytest.mark.peer("dcmtk")
 def test_an_archive_that_is_not_trusted_or_does_not_trust_us_is_not_asked(
     archive: int, papers: Papers, stranger: Papers
@@ -156,8 +244,10 @@ def test_an_archive_that_is_not_trusted_or_does_not_trust_us_is_not_asked(
 
 
 def test_a_certificate_for_another_host_is_refused(receiver: Receiver, papers: Papers) -> None:
-    with pytest.raises(SourceUnreachable, match="SSLCertVerificationError"):
+    with pytest.raises(SourceUnreachable, match="certificate of localhost") as refusal:
         source(receiver.port, papers.options(), host="localhost").echo()
+
+    assert refusal.value.permanent
 
 
 def test_files_that_cannot_be_used_are_named_and_nothing_is_asked_at_a_prompt(papers: Papers, tmp_path: Path) -> None:

@@ -247,7 +247,10 @@ def test_a_rejection_is_read_by_others_and_by_us() -> None:
     [
         ((IMPLICIT_LE,), IMPLICIT_LE),
         ((IMPLICIT_LE, EXPLICIT_LE), EXPLICIT_LE),
-        ((IMPLICIT_LE, JPEG, EXPLICIT_LE), JPEG),
+        ((IMPLICIT_LE, JPEG, EXPLICIT_LE), EXPLICIT_LE),
+        ((JPEG, EXPLICIT_LE, IMPLICIT_LE), JPEG),
+        ((EXPLICIT_LE, JPEG, IMPLICIT_LE), EXPLICIT_LE),
+        ((IMPLICIT_LE, JPEG), JPEG),
         (("1.2.840.113619.5.2",), "1.2.840.113619.5.2"),
         (("1.2.3.4.5", IMPLICIT_LE), "1.2.3.4.5"),
     ],
