@@ -9,6 +9,7 @@ class NotCoercible(Exception):
     def __init__(self, defect: str, *, tag: int | None = None, rule: str = "") -> None:
         self.defect = defect
         """A bounded sentence."""
+        self.tag = tag
         self.attribute = name_of(tag) if tag is not None else ""
         self.rule = rule
         super().__init__(": ".join(part for part in (rule, self.attribute, defect) if part))

@@ -82,7 +82,7 @@ def _once(dataset: Dataset, rules: Sequence[Rule], source: str) -> Iterator[Chan
         except NotCoercible as error:
             if error.rule:
                 raise
-            raise NotCoercible(str(error), rule=rule.label) from None
+            raise NotCoercible(error.defect, tag=error.tag, rule=rule.label) from None
 
 
 def _applies(rule: Rule, dataset: Dataset, source: str) -> bool:
