@@ -5,7 +5,7 @@ measuring one make the same bytes without passing them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -35,6 +35,10 @@ class Corpus:
         """What `python -m infra.simulator --archive` is given."""
         whole = f"workload:studies={self.studies},instances={self.instances},rows={self.side},columns={self.side}"
         return f"{whole},seed={self.seed}", WARM.format(side=self.side)
+
+    def part(self, studies: int | None) -> "Corpus":
+        """Its first so many studies; itself for None."""
+        return self if studies is None else replace(self, studies=min(studies, self.studies))
 
     @cached_property
     def manifest(self) -> Manifest:

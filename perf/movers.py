@@ -9,12 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
+from actors.coercion_options import NO_COERCION, CoercionOptions
 from actors.dimse.scu import DimseSource as Scu
 from actors.options import DimseSource, MoverLimits, Receiver
 from actors.setup import JobSetup, MoverSetup
@@ -32,8 +33,6 @@ LOOK = 0.02
 MOST_SECONDS = 600.0
 FAREWELL = 15.0
 POOL = 2
-SIMULATED_LIMIT = 64
-"""C-MOVEs at once that the source is said to stand, so that only the movers' lanes limit them."""
 
 
 class Always:
@@ -45,7 +44,7 @@ class Always:
 
 
 class Movers:
-    """A job with `processes` movers of `associations` lanes each; `with` starts and ends them.
+    """A job and its movers; `with` starts and ends them.
 
     The job is paused from the start until `resume`. Studies must be told by `know` first.
     """
@@ -57,13 +56,14 @@ class Movers:
         source: DimseSource,
         destination: S3Options | SeedOptions,
         folder: Path,
-        ae_title: str,
-        port: int = 0,
+        ae_titles: Sequence[str],
         processes: int = 1,
         associations: int = 2,
+        coercion: CoercionOptions = NO_COERCION,
         limits: Mapping[str, Any] | None = None,
         profiles: Path | None = None,
     ) -> None:
+        """One receiver per AE title, shared by `processes` movers of `associations` lanes each."""
         self._url = ledger_url
         self._source = source
         self._destination = destination
@@ -72,8 +72,10 @@ class Movers:
         self._profiles = profiles
         self._stack = ExitStack()
         self._children: list[subprocess.Popen[bytes]] = []
-        self.receiver = Receiver(
-            ae_title=ae_title, port=port or free_port(), processes=processes, associations=associations
+        self._coercion = coercion
+        self.receivers = tuple(
+            Receiver(ae_title=title, port=free_port(), processes=processes, associations=associations)
+            for title in ae_titles
         )
         self.ledger: Ledger
         self.source_id = 0
@@ -89,9 +91,10 @@ class Movers:
             job = self._register()
             self.ledger.control.pause("the bench is not ready")
             self._stack.callback(self._end)
-            names = tuple(f"mover-{number}" for number in range(self.receiver.processes))
-            for name in names:
-                self._spawn(MoverSetup(job=job, name=name, names=names, receiver=self.receiver))
+            for receiver in self.receivers:
+                names = tuple(f"{receiver.ae_title.lower()}-{number}" for number in range(receiver.processes))
+                for name in names:
+                    self._spawn(MoverSetup(job=job, name=name, names=names, receiver=receiver))
             for child in self._children:
                 if child.stdout is None or child.stdout.readline() != b"ready\n":
                     raise Wrong("a mover did not start")
@@ -145,7 +148,9 @@ class Movers:
         registered = self.ledger.jobs.register(
             "bench",
             source_identity="bench",
-            sources=[SourceSpec(name=source.name, kind="dimse", pull_limit=source.associations)],
+            sources=[
+                SourceSpec(name=source.name, kind=source.kind, pull_limit=source.bounds.most, start=source.bounds.least)
+            ],
             destinations=[DestinationSpec(name=destination.name, kind=destination.kind, inline=True, fingerprint="-")],
         )
         self.source_id = registered.sources[source.name]
@@ -163,6 +168,7 @@ class Movers:
             folder=self._folder,
             log_level="warning",
             only=None,
+            coercion=self._coercion,
         )
 
     def _spawn(self, setup: MoverSetup) -> None:
@@ -187,9 +193,3 @@ class Movers:
             if child.stdout is not None:
                 child.stdout.close()
         self._children.clear()
-
-
-def simulated(port: int, ae_title: str, **changes: Any) -> DimseSource:
-    """The simulator as a source. It tells the truth, so stragglers need not be waited for long."""
-    chosen: dict[str, Any] = {"associations": SIMULATED_LIMIT, "quiet": timedelta(milliseconds=500)} | changes
-    return DimseSource(host="127.0.0.1", port=port, ae_title=ae_title, **chosen)

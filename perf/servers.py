@@ -19,11 +19,10 @@ from psycopg import sql
 from infra.embedded.postgres import EmbeddedPostgres
 from infra.embedded.process import ServerError
 from infra.embedded.seaweedfs import EmbeddedS3
-from infra.simulator.process import SimulatorProcess
-from perf.corpus import Corpus
 from perf.harness import NotRun, Wrong
 from perf.measure import cpu_seconds
 from perf.nulls3 import NullS3Process
+from perf.sources import Source
 from storage.ledger.migrate import migrate
 from storage.sinks.open import open_sink
 from storage.sinks.options import S3Options
@@ -32,7 +31,6 @@ from storage.sinks.s3_bucket import ensure_bucket
 ACCESS, SECRET = "LIMOSA_BENCH_ACCESS", "LIMOSA_BENCH_SECRET"
 """Environment variables that job setups name; movers inherit them."""
 TEMPLATE = "bench_template"
-SOURCE_AE = "SIMPACS"
 
 
 class Ledgers:
@@ -73,14 +71,16 @@ class Ledgers:
 class Servers:
     """Whatever a scenario's subjects need, each started once."""
 
-    def __init__(self, corpus: Corpus) -> None:
-        self.corpus = corpus
+    def __init__(self, *sources: Source) -> None:
+        self._sources = sources
         self._stack = ExitStack()
 
     def close(self) -> None:
         """Everything is gone. Idempotent."""
+        for source in self._sources:
+            source.stop()
         self._stack.close()
-        for name in ("folder", "simulator", "ledgers", "nulls3", "seaweedfs"):
+        for name in ("folder", "ledgers", "nulls3", "seaweedfs"):
             self.__dict__.pop(name, None)
 
     @cached_property
@@ -88,11 +88,9 @@ class Servers:
         # ledgers' servers of root hand their files to another account, which must be able to walk to them.
         return Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="limosa-bench-")))
 
-    @cached_property
-    def simulator(self) -> SimulatorProcess:
-        """The corpus as a PACS."""
-        log = self.folder / "simulator.log"
-        return self._stack.enter_context(SimulatorProcess(self.corpus.specs, ae_title=SOURCE_AE, log=log))
+    def start(self, source: Source) -> None:
+        """The source answers, until `close`."""
+        source.start(self.folder)
 
     @cached_property
     def ledgers(self) -> Ledgers:
@@ -117,10 +115,6 @@ class Servers:
         self._stack.callback(server.remove)
         return server
 
-    def register(self, ae_title: str, port: int) -> None:
-        """The simulator sends what is moved to `ae_title` to this port."""
-        self.simulator.control.ask("destination", ae=ae_title, host="127.0.0.1", port=port)
-
     def forgetful_bucket(self, **changes: Any) -> S3Options:
         """A destination that costs next to nothing and holds nothing yet."""
         self.nulls3.forget()
@@ -134,13 +128,12 @@ class Servers:
         ensure_bucket(options)
         return options
 
-    def aside(self, bucket: S3Options) -> "Aside":
+    def aside(self, source: Source, bucket: S3Options) -> "Aside":
         """Counts what source, S3 endpoint and ledger spend from now on."""
         null = bucket.endpoint_url == self.nulls3.endpoint_url
         endpoint = self.nulls3.pid if null else self.seaweedfs.pid
-        source = self.simulator.pid
         ledgers = self.ledgers.pids if "ledgers" in self.__dict__ else ()
-        return Aside(source=(source,) if source else (), s3=(endpoint,) if endpoint else (), ledger=ledgers)
+        return Aside(source=source.pids, s3=(endpoint,) if endpoint else (), ledger=ledgers)
 
     def check_bucket(self, bucket: S3Options, sizes: Mapping[str, int]) -> None:
         """The endpoint holds these objects, by key, with these sizes. Raises `Wrong`."""

@@ -109,10 +109,12 @@ class OrthancPeer(_Peer):
         port: int = 0,
         http_port: int = 0,
         destinations: Destinations | None = None,
+        environment: Mapping[str, str] = DCMTK_ENVIRONMENT,
         **settings: Any,
     ) -> None:
         super().__init__(folder, ae, port)
         self.http_port = http_port or free_port()
+        self._environment = environment
         self._settings: dict[str, Any] = {
             "Name": "Limosa test peer",
             "StorageDirectory": str(self.folder / "storage"),
@@ -140,10 +142,20 @@ class OrthancPeer(_Peer):
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "orthanc.json"
         config.write_text(json.dumps(self._settings, indent=2))
-        self._launch([program, str(config)], DCMTK_ENVIRONMENT)
+        self._launch([program, str(config)], self._environment)
         if self._child is not None:
             self._child.wait_until(lambda: listens(self.http_port))
         return self
+
+    def know(self, ae: str, host: str, port: int) -> None:
+        """`ae` can be moved to from now on, until it is restarted; an earlier address of it is forgotten."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.http_port, timeout=LOAD_TIMEOUT)
+        connection.request("PUT", f"/modalities/{ae}", body=json.dumps({"AET": ae, "Host": host, "Port": port}))
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        if answer.status != http.client.OK:
+            raise NotReady(f"Orthanc does not take a modality: {answer.status}")
 
     def load(self, files: Sequence[Path]) -> tuple[Path, ...]:
         """The files it stored, one upload each; it must be running."""
