@@ -103,7 +103,9 @@ class EmbeddedS3:
                 account=place.account,
                 folder=scratch,
                 log=self.log,
-                extra={"TMPDIR": str(scratch)},
+                # The console cannot be switched off, and without a password it is open to everyone on this machine.
+                # Drawn and forgotten: nobody needs to log in. A command line can be read by everyone, this cannot.
+                extra={"TMPDIR": str(scratch), "WEED_ADMIN_PASSWORD": secrets.token_urlsafe(30)},
             )
             identity.write(self.folder / "pid")
             process.wait_ready(identity, lambda: _ready(ports), seconds=START_SECONDS, name="seaweedfs", log=self.log)
@@ -159,8 +161,6 @@ class EmbeddedS3:
             "s3.port.lance": 0,
             "webdav": "false",
             "admin.ui": "false",
-            # Drawn and forgotten: the console cannot be switched off, and nobody needs to log in.
-            "admin.password": secrets.token_urlsafe(30),
             "master.telemetry": "false",
             "master.volumeSizeLimitMB": VOLUME_MEGABYTES,
             "volume.max": VOLUMES,

@@ -1,5 +1,7 @@
 """The embedded S3 endpoint keeps what it acknowledged and lets nobody in from outside."""
 
+import http.client
+from collections.abc import Callable
 from typing import Any
 
 import boto3
@@ -68,6 +70,31 @@ def test_the_key_is_needed_and_not_in_the_process_list(s3_server: EmbeddedS3) ->
         connect(s3_server, secret="guess").list_buckets()
 
     assert s3_server.secret_key not in " ".join(psutil.Process(s3_server.pid).cmdline())
+
+
+def test_the_console_lets_nobody_in_and_its_password_is_not_in_the_process_list(
+    s3_server: EmbeddedS3, wait_until: Callable[..., None]
+) -> None:
+    words = psutil.Process(s3_server.pid).cmdline()
+    port = int(next(word for word in words if word.startswith("-admin.port=")).partition("=")[2])
+    answers: list[int] = []
+
+    def answered() -> bool:
+        console = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        try:
+            console.request("GET", "/api/cluster/topology")
+            answers.append(console.getresponse().status)
+        except ConnectionRefusedError:
+            # It listens some time after S3 does.
+            return False
+        finally:
+            console.close()
+        return True
+
+    wait_until(answered, what="the console")
+
+    assert answers[0] in (401, 404)
+    assert [word for word in words if "password" in word] == []
 
 
 def test_a_bucket_of_ones_own_is_empty(s3: Any, s3_server: EmbeddedS3) -> None:
