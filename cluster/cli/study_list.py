@@ -9,7 +9,7 @@ from cluster.cli.arguments import AsJson, JobFile, StudyUid, given_uid, printer,
 from cluster.cli.exits import Stop
 from cluster.job import load_job
 from cluster.services import open_ledger
-from storage.ledger.lifecycle import StudyState
+from storage.ledger.lifecycle import StudyStatus
 from storage.ledger.status import StudyRow
 
 
@@ -34,13 +34,15 @@ def add_to(app: typer.Typer) -> None:
 
 def list_studies(
     job_file: JobFile,
-    state: Annotated[StudyState | None, typer.Option(help="Only those in this state.")] = None,
+    status: Annotated[
+        StudyStatus | None, typer.Option("--state", "--status", help="Only those whose status is this word.")
+    ] = None,
     after: Annotated[int, typer.Option(min=0, help="Continue behind this study_key.")] = 0,
     limit: Annotated[int, typer.Option(min=1, help="Most rows.")] = 100,
     as_json: AsJson = False,
 ) -> None:
     with open_ledger(load_job(job_file)) as ledger:
-        rows = ledger.status.list_studies(state=state, after_key=after, limit=limit)
+        rows = ledger.status.list_studies(status=status, after_key=after, limit=limit)
     columns = (
         "study_key",
         "study_uid",

@@ -42,19 +42,26 @@ def first_broken_link(study_uid: Uid, entries: Sequence[CustodyEntry]) -> int | 
     """The sequence number where the chain of `entries` (in order, from the first) breaks; None if it holds."""
     prev = CHAIN_START
     for seq, entry in enumerate(entries, start=1):
-        true_hash = link_hash(
+        if entry.seq != seq or entry.prev_hash != prev or entry.hash != _true_hash(study_uid, entry, prev):
+            return seq
+        prev = entry.hash
+    return None
+
+
+def _true_hash(study_uid: Uid, entry: CustodyEntry, prev: bytes) -> bytes | None:
+    """The hash that the entry's content gives; None for content that never was one of ours."""
+    try:
+        return link_hash(
             study_uid=study_uid,
-            seq=seq,
+            seq=entry.seq,
             at=entry.at,
             event=entry.event,
             actor=entry.actor,
             payload=entry.payload,
             prev=prev,
         )
-        if entry.seq != seq or entry.prev_hash != prev or entry.hash != true_hash:
-            return seq
-        prev = entry.hash
-    return None
+    except ValueError:
+        return None
 
 
 def _check(value: JsonValue) -> None:

@@ -7,16 +7,18 @@ from typing import Literal
 from psycopg.types.json import Jsonb
 
 from imaging.uid import Uid
+from storage.ledger.custody import append
 from storage.ledger.lifecycle import StudyState
 from storage.ledger.pool import Pool
-from storage.ledger.records import Json
+from storage.ledger.records import CustodyNote, Json
 
 BATCH = 10_000
 """Studies planned in one transaction: about a second of work, so that inventory and movers hardly wait."""
 
 URGENT_PRIORITY = 10
 NORMAL_PRIORITY = 100
-"""Smaller comes first."""
+LAST_PRIORITY = 32_767
+"""Smaller comes first; the last is the largest that a row holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,29 +59,42 @@ class Plan:
         return row[0], row[1]
 
     def set_aside(
-        self, studies: Sequence[Uid], state: Literal[StudyState.HELD, StudyState.EXCLUDED], reason: str
-    ) -> int:
-        """The studies are held or excluded and what was not written of them is void; how many."""
+        self,
+        studies: Sequence[Uid],
+        state: Literal[StudyState.HELD, StudyState.EXCLUDED],
+        reason: str,
+        *,
+        by: str,
+    ) -> tuple[Uid, ...]:
+        """The studies are held or excluded, what was not written of them is void, and their chains say by whom; which.
+
+        One of which nothing waits any more, written everywhere or set aside already, is left as it is.
+        """
         with self._pool.transaction("set aside") as conn:
-            row = conn.execute(_SET_ASIDE, {"uids": list(studies), "state": state, "reason": reason}).fetchone()
-        assert row is not None  # an aggregate without grouping has one row
-        return row[0]
+            rows = conn.execute(_SET_ASIDE, {"uids": list(studies), "state": state, "reason": reason}).fetchall()
+            note = CustodyNote(event=state.value, payload={"reason": reason})
+            for study_key, study_uid in rows:
+                append(conn, study_key=study_key, study_uid=study_uid, actor=by, note=note)
+        return tuple(study_uid for _, study_uid in rows)
 
-    def readmit(self, studies: Sequence[Uid]) -> int:
-        """Held or excluded studies are discovered again and will be planned; how many."""
+    def readmit(self, studies: Sequence[Uid], *, by: str) -> tuple[Uid, ...]:
+        """Held or excluded studies are discovered again and will be planned as new revisions; which."""
         with self._pool.transaction("readmit") as conn:
-            return conn.execute(
+            rows = conn.execute(
                 "update study set state = 'discovered', recount = false, reason = null"
-                " where study_uid = any(%s) and state in ('held', 'excluded')",
+                " where study_uid = any(%s) and state in ('held', 'excluded') returning study_key, study_uid",
                 (list(studies),),
-            ).rowcount
+            ).fetchall()
+            for study_key, study_uid in rows:
+                note = CustodyNote(event="readmitted", payload={})
+                append(conn, study_key=study_key, study_uid=study_uid, actor=by, note=note)
+        return tuple(study_uid for _, study_uid in rows)
 
-    def prioritise(self, studies: Sequence[Uid], priority: int) -> int:
-        """The studies and their unfinished deliveries have this priority (smaller comes first); how many studies."""
+    def prioritise(self, studies: Sequence[Uid], priority: int) -> tuple[Uid, ...]:
+        """The studies and their unfinished deliveries have this priority (smaller comes first); which studies."""
         with self._pool.transaction("prioritise") as conn:
-            row = conn.execute(_PRIORITISE, {"uids": list(studies), "priority": priority}).fetchone()
-        assert row is not None  # an aggregate without grouping has one row
-        return row[0]
+            rows = conn.execute(_PRIORITISE, {"uids": list(studies), "priority": priority}).fetchall()
+        return tuple(study_uid for (study_uid,) in rows)
 
 
 _STEP = """
@@ -122,18 +137,22 @@ select coalesce((select max(study_key) from page), 0), (select count(*) from mad
 
 _SET_ASIDE = """
 with aside as (
-  update study set state = %(state)s, recount = false, reason = %(reason)s
-  where study_uid = any(%(uids)s) and state <> %(state)s returning study_key),
+  update study s set state = %(state)s, recount = false, reason = %(reason)s
+  where study_uid = any(%(uids)s) and state <> %(state)s
+    and (recount or state <> 'planned' or exists (
+      select from delivery d where d.study_key = s.study_key and d.revision = s.revision
+        and d.state in ('pending', 'exception')))
+  returning study_key, study_uid),
 voided as (
   update delivery d set state = 'void', held_state = null, not_before = null,
     lease_owner = null, lease_until = null, lease_kind = null, reason = %(reason)s
   from aside a where d.study_key = a.study_key and d.state in ('pending', 'exception'))
-select count(*) from aside"""
+select study_key, study_uid from aside order by study_key"""
 
 _PRIORITISE = """
 with moved as (
-  update study set priority = %(priority)s where study_uid = any(%(uids)s) returning study_key),
+  update study set priority = %(priority)s where study_uid = any(%(uids)s) returning study_key, study_uid),
 hurried as (
   update delivery d set priority = %(priority)s from moved m
   where d.study_key = m.study_key and d.state in ('pending', 'written', 'arrived'))
-select count(*) from moved"""
+select study_uid from moved order by study_key"""

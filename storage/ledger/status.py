@@ -202,34 +202,44 @@ class Status:
 
     def study(self, study_uid: Uid) -> StudyRow | None:
         """One study."""
-        rows = self._study_rows(uids=[study_uid], state=None, after=0, limit=1)
+        rows = self._study_rows(uids=[study_uid], status=None, after=0, limit=1)
         return rows[0] if rows else None
 
     def list_studies(
-        self, *, state: StudyState | None = None, after_key: int = 0, limit: int = 100
+        self, *, status: StudyStatus | None = None, after_key: int = 0, limit: int = 100
     ) -> tuple[StudyRow, ...]:
-        """Studies in order of their keys, those above `after_key`, in one state if given."""
-        return self._study_rows(uids=None, state=state, after=after_key, limit=limit)
+        """Studies in order of their keys, those above `after_key`, of one status if given."""
+        return self._study_rows(uids=None, status=status, after=after_key, limit=limit)
 
     def _study_rows(
-        self, *, uids: Sequence[Uid] | None, state: StudyState | None, after: int, limit: int
+        self, *, uids: Sequence[Uid] | None, status: StudyStatus | None, after: int, limit: int
     ) -> tuple[StudyRow, ...]:
         with self._pool.transaction("list studies") as conn:
             rows = conn.cursor(row_factory=class_row(StudyRow)).execute(
                 _STUDIES,
-                {"uids": None if uids is None else list(uids), "state": state, "after": after, "limit": limit},
+                {"uids": None if uids is None else list(uids), "status": status, "after": after, "limit": limit},
             )
             return tuple(rows)
 
 
+# The case says what `lifecycle.study_status` says; a test holds the two together.
 _STUDIES = """
 select s.study_key, s.study_uid, s.revision, s.state, s.recount, s.priority, s.patient_id, s.patient_name, s.accession,
-  s.study_date, s.modalities, s.instance_count, r.instances,
-  array(select d.state from delivery d where d.study_key = s.study_key and d.revision = s.revision
-        order by d.destination_id) as states
+  s.study_date, s.modalities, s.instance_count, r.instances, d.states
 from study s left join study_revision r on r.study_key = s.study_key and r.revision = s.revision
+cross join lateral (
+  select array(select d.state from delivery d where d.study_key = s.study_key and d.revision = s.revision
+               order by d.destination_id) as states) d
 where s.study_key > %(after)s and (%(uids)s::text[] is null or s.study_uid = any(%(uids)s::text[]))
-  and (%(state)s::study_state is null or s.state = %(state)s)
+  and (%(status)s::text is null or %(status)s = case
+    when s.state = 'empty_confirmed' then 'empty'
+    when s.state <> 'planned' then s.state::text
+    when 'exception' = any(d.states) then 'exception'
+    when 'pending' = any(d.states) then 'waiting'
+    when d.states && '{sealed,shipped}' then 'in_transit'
+    when d.states && '{written,arrived}' then 'written'
+    when 'validated' = any(d.states) then 'done'
+    else 'waiting' end)
 order by s.study_key limit %(limit)s"""
 
 _LEFT_OF = """
