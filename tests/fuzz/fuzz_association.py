@@ -22,7 +22,7 @@ from imaging.octets import MemoryOctets
 from storage.errors import Retryable
 
 SECONDS = 5.0
-"""Longest an input may take; the slowest kept one takes a hundredth."""
+"""CPU time an input may take; the slowest kept one takes a hundredth."""
 LIMITS = Limits(dataset=64 << 10, leaving=timedelta(seconds=1))
 ROOM = 32 << 10
 """Bytes one landing takes where it has little room."""
@@ -120,10 +120,10 @@ def run(data: bytes) -> None:
     site = Site(ROOM if shape & 32 else LIMITS.dataset + 4096, 0xC123 if shape & 64 else 0)
     line = Line(stream, PIECES[shape % 8])
     association = Association(Wire(line), "192.0.2.1", site.service())  # type: ignore[arg-type]
-    began = time.monotonic()
+    began = time.process_time()
     with contextlib.suppress(ProtocolViolation, PeerGone):
         association.serve()
-    assert time.monotonic() - began < SECONDS, "took too long"
+    assert time.process_time() - began < SECONDS, "took too long"
     assert line.closed
     assert all(landing.released for landing in site.landings), "a landing was not given back"
     assert sum(landing.size for landing in site.landings) <= len(stream) + 512 * len(site.landings)

@@ -85,16 +85,14 @@ def run(data: bytes) -> None:
     if shape & 16:
         body += identity(syntax)
     padded = body.endswith(bytes(WINDOW // 2))
-    if syntax == DEFLATED and not shape & 32:
-        deflater = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
-        body = deflater.compress(body) + deflater.flush()
+    body = as_stored(body, syntax, shape)
     meta = encode_meta(None, None, syntax)
     file = meta + body
-    began = time.monotonic()
+    began = time.process_time()
     with patch.object(elements, "WINDOW", WINDOW), patch.object(canonical, "WINDOW", WINDOW):
         narrow = described(file, len(meta), syntax)
     wide = described(file, len(meta), syntax)
-    assert time.monotonic() - began < SECONDS, "took too long"
+    assert time.process_time() - began < SECONDS, "took too long"
     # More zeros at the end than a window holds are no padding to it.
     if not padded:
         assert narrow == wide, "the result depends on the window"
@@ -102,6 +100,14 @@ def run(data: bytes) -> None:
         assert not set(wide.flags) - {flag.value for flag in Flag}
         assert split_part10(MemoryOctets(file)).dataset_offset == len(meta)
     as_pydicom_reads(file, len(meta), syntax)
+
+
+def as_stored(body: bytes, syntax: str, shape: int) -> bytes:
+    """`body`, deflated where the syntax asks for it and bit 5 does not say that it is already."""
+    if syntax != DEFLATED or shape & 32:
+        return body
+    deflater = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return deflater.compress(body) + deflater.flush()
 
 
 def identity(syntax: str) -> bytes:

@@ -50,7 +50,7 @@ def run(data: bytes) -> None:
     if not data:
         return
     shape, body = data[0], data[1:]
-    began = time.monotonic()
+    began = time.process_time()
     with patch.object(index_module, "MAX_BODY", MAX_BODY), patch.object(reader_module, "MAX_BODY", MAX_BODY):
         match shape % 6:
             case 0:
@@ -65,7 +65,7 @@ def run(data: bytes) -> None:
                 check_object(in_tar(*apart(body)), Container.TAR)
             case _:
                 check_object(in_zst(*apart(body)), Container.TAR_ZST)
-    assert time.monotonic() - began < SECONDS, "took too long"
+    assert time.process_time() - began < SECONDS, "took too long"
 
 
 def check_index(body: bytes) -> None:

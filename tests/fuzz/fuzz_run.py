@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-TARGETS = ("association", "conversation", "negotiation", "identifier", "dataset", "pack")
+TARGETS = ("association", "conversation", "negotiation", "identifier", "dataset", "splice", "pack")
 LONGEST = 4096
 """Bytes of one input; everything of ours that counts or cuts does so within them."""
 MEMORY_MB = 700
 """Of one fuzzing process: the interpreter with our imports takes about 150, the fuzzer's own tables as much."""
-SECONDS_PER_INPUT = 10
+SECONDS_PER_INPUT = 30
 INSTRUMENTED = ("actors.dimse", "imaging", "storage.packs")
 
 _DONE = re.compile(r"^#(\d+)\s+DONE\s+cov: (\d+) ft: (\d+) corp: (\d+)/(\S+)", re.MULTILINE)

@@ -185,6 +185,12 @@ def dataset() -> Iterator[tuple[str, bytes]]:
     yield "deflated", b"\x0c" + b"\x10\0\x10\0PN\4\0A^B "
 
 
+def splices() -> Iterator[tuple[str, bytes]]:
+    """Two edits in front of each dataset."""
+    for name, octets in dataset():
+        yield name, octets[:1] + b"\2\3\5ID 12\x44" + octets[1:]
+
+
 def packs() -> Iterator[tuple[str, bytes]]:
     files = []
     for number in range(2):
@@ -217,6 +223,7 @@ def main() -> None:
         "negotiation": negotiation(),
         "identifier": identifier(),
         "dataset": dataset(),
+        "splice": splices(),
         "pack": packs(),
     }.items():
         folder = HERE / "corpus" / target
