@@ -21,6 +21,7 @@ from imaging.errors import Mismatch, Refused
 from imaging.facts import InstanceFacts
 from imaging.flags import Flag
 from imaging.instance import describe
+from imaging.likeness import Likenesses
 from imaging.octets import Octets
 from imaging.uid import InvalidUid, Uid, parse_uid
 from storage.errors import StorageError
@@ -80,6 +81,7 @@ class Arrivals:
         self._peers = peers
         self._ledger = ledger
         self._quarantine = quarantine
+        self._likenesses = Likenesses()
         self._log = structlog.get_logger("limosa.arrivals")
 
     def __call__(self, incoming: Incoming) -> int:
@@ -92,7 +94,7 @@ class Arrivals:
 
     def _guarded(self, incoming: Incoming, handle: Callable[[Incoming, InstanceFacts], int]) -> int:
         try:
-            return handle(incoming, described(incoming))
+            return handle(incoming, self._described(incoming))
         except Refused as error:
             return self._reject(incoming, type(error).__name__, str(error))
         except StorageError as error:
@@ -133,7 +135,7 @@ class Arrivals:
             if intake is None or not intake.waits_for(facts.sop_uid):
                 raise defect
             incoming = renamed(incoming, facts)
-            named = described(incoming)
+            named = self._described(incoming)
             facts = replace(named, flags=tuple(sorted({*named.flags, Flag.COMMAND_NAMES.value})))
         status = None if intake is None else self._deliver(intake, incoming, facts)
         return self._unasked(incoming, facts) if status is None else status
@@ -147,13 +149,25 @@ class Arrivals:
             case Arrival.REPEATED | Arrival.SURPLUS:
                 return HELD
             case Arrival.DIFFERS:
-                intake.name_evidence(facts.sop_uid, self._store(incoming, "DUPLICATE_DIFFERS").name)
-                return HELD
+                return self._differs(incoming, facts)
             case Arrival.FAILED:
                 return OUT_OF_RESOURCES
             case Arrival.CLOSED:
                 return None
         assert_never(arrival)
+
+    def _differs(self, incoming: Incoming, facts: InstanceFacts) -> int:
+        """Told before it is answered, whatever becomes of the attempt: no retry needs to bring these bytes again. One
+        row a study, since some archives change a byte of every image with every retrieve."""
+        stored = self._store(incoming, "DUPLICATE_DIFFERS")
+        self._ledger.exceptions.open(
+            problem(
+                "DUPLICATE_DIFFERS",
+                {"sop_uid": facts.sop_uid, "quarantine": stored.name, "blake3": stored.blake3},
+            ),
+            study_key=self._ledger.facts.arrival(facts.study_uid, facts.sop_uid).study_key,
+        )
+        return HELD
 
     def _unasked(self, incoming: Incoming, facts: InstanceFacts) -> int:
         """Nobody is pulling the study now: a repeat of what is delivered, a straggler, or really unsolicited."""
@@ -193,6 +207,16 @@ class Arrivals:
             intake.reject(incoming.sop_uid)
         return CANNOT_UNDERSTAND
 
+    def _described(self, incoming: Incoming) -> InstanceFacts:
+        """The facts of an instance by its dataset alone. Raises `Refused`."""
+        return describe(
+            incoming.part10,
+            dataset_offset=incoming.dataset_offset,
+            transfer_syntax=incoming.transfer_syntax,
+            raw1=incoming.raw1,
+            likenesses=self._likenesses,
+        )
+
     def _store(self, incoming: Incoming, reason: str) -> Quarantined:
         return self._quarantine.store(
             incoming.part10,
@@ -207,16 +231,6 @@ class Arrivals:
                 received=datetime.now(UTC),
             ),
         )
-
-
-def described(incoming: Incoming) -> InstanceFacts:
-    """The facts of an instance by its dataset alone. Raises `Refused`."""
-    return describe(
-        incoming.part10,
-        dataset_offset=incoming.dataset_offset,
-        transfer_syntax=incoming.transfer_syntax,
-        raw1=incoming.raw1,
-    )
 
 
 def misnamed(incoming: Incoming, facts: InstanceFacts) -> Mismatch | None:

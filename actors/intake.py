@@ -22,10 +22,6 @@ STOP_POLL = 0.25
 """Seconds between looks at a stop request while waiting."""
 
 
-SET_ASIDE_NAMED = 50
-"""Differing instances whose quarantine names an exception lists; the count beside them is complete."""
-
-
 class Arrival(StrEnum):
     """What became of an instance that was handed to an intake."""
 
@@ -50,8 +46,6 @@ class Counts:
     bytes: int = 0
     repeated: int = 0
     differing: int = 0
-    set_aside: dict[str, str] = field(default_factory=dict)
-    """Of the differing ones: SOP Instance UID -> name in the quarantine, up to a bound."""
     transfer_syntaxes: set[str] = field(default_factory=set)
 
 
@@ -196,12 +190,6 @@ class Intake:
             self._last_arrival = time.monotonic()
             self._changed.notify_all()
         return Arrival.WRITTEN
-
-    def name_evidence(self, sop_uid: str, name: str) -> None:
-        """The bytes that differ from what is held lie in the quarantine as `name`."""
-        with self._changed:
-            if len(self.counts.set_aside) < SET_ASIDE_NAMED:
-                self.counts.set_aside[sop_uid] = name
 
     def reject(self, sop_uid: str) -> None:
         """The instance came but cannot be understood; asking for it again would bring the same. Ignored for

@@ -211,12 +211,6 @@ def warnings(verdict: Verdict, shared: Sequence[SharedSop]) -> list[Problem]:
     if shared:
         uids = sorted({each.sop_uid for each in shared})
         found.append(problem("SOP_UID_SHARED", {"count": len(uids), "sop_uids": uids[:EVIDENCE_UIDS]}))
-    if verdict.counts.differing:
-        found.append(
-            problem(
-                "DUPLICATE_DIFFERS", {"count": verdict.counts.differing, "quarantine": dict(verdict.counts.set_aside)}
-            )
-        )
     if verdict.evidence:
         found.append(problem("COUNT_EXCEEDS_LIST", verdict.evidence))
     return found
