@@ -156,21 +156,25 @@ class PackReader:
 
 
 class _Cutter:
-    """Cuts one stream of pieces into runs of given lengths."""
+    """Cuts one stream of pieces into runs of given lengths.
+
+    The rest of a piece stays a view: a hostile index may name a hundred thousand members in one piece, and copying
+    what is left for each of them would take minutes.
+    """
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
-        self._rest = b""
+        self._rest = memoryview(b"")
 
     def take(self, length: int) -> Iterator[bytes]:
         while length:
-            piece = self._rest or next(self._pieces, b"")
+            piece = self._rest or memoryview(next(self._pieces, b""))
             if not piece:
                 raise IntegrityError("the object ends too early", operation="read", place="pack")
             self._rest = piece[length:]
-            piece = piece[:length]
-            length -= len(piece)
-            yield piece
+            cut = piece[:length]
+            length -= len(cut)
+            yield bytes(cut)
 
     def drain(self) -> None:
         """All that is left was asked for."""

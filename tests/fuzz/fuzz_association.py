@@ -113,10 +113,7 @@ def run(data: bytes) -> None:
     """One association; the first byte chooses how it is cut and how far it is well formed."""
     if not data:
         return
-    shape, body = data[0], data[1:]
-    stream = traffic(body) if shape & 8 else body
-    if shape & 16:
-        stream = REQUEST + stream
+    shape, stream = data[0], stream_of(data)
     site = Site(ROOM if shape & 32 else LIMITS.dataset + 4096, 0xC123 if shape & 64 else 0)
     line = Line(stream, PIECES[shape % 8])
     association = Association(Wire(line), "192.0.2.1", site.service())  # type: ignore[arg-type]
@@ -128,6 +125,13 @@ def run(data: bytes) -> None:
     assert all(landing.released for landing in site.landings), "a landing was not given back"
     assert sum(landing.size for landing in site.landings) <= len(stream) + 512 * len(site.landings)
     check_said(line.sent, site)
+
+
+def stream_of(data: bytes) -> bytes:
+    """All that the peer says."""
+    shape, body = data[0], data[1:]
+    stream = traffic(body) if shape & 8 else body
+    return REQUEST + stream if shape & 16 else stream
 
 
 def check_said(sent: bytearray, site: Site) -> None:
