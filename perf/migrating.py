@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from actors.coercion_options import NO_COERCION, CoercionOptions
 from imaging.flags import Flag
@@ -45,6 +46,7 @@ class LimosaMovers:
         studies: int | None = None,
         asking: int | str = MOST_MOVES,
         coercion: CoercionOptions = NO_COERCION,
+        limits: Mapping[str, Any] | None = None,
     ) -> None:
         """`processes` per AE title and `lanes` per process; `studies`: as many of the corpus are moved, None for all;
         `asking` is the source's `associations` setting."""
@@ -60,6 +62,7 @@ class LimosaMovers:
         self._lanes = lanes
         self._asking = asking
         self._coercion = coercion
+        self._limits = limits
         self._corpus = source.corpus.part(studies)
 
     def prepare(self) -> None:
@@ -80,6 +83,7 @@ class LimosaMovers:
             processes=self._sharing,
             associations=self._lanes,
             coercion=self._coercion,
+            limits=self._limits,
         )
         with movers:
             for receiver in movers.receivers:
