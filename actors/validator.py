@@ -15,6 +15,7 @@ from actors.worker import Tally, Turn
 from imaging.errors import Refused
 from imaging.facts import InstanceFacts
 from imaging.instance import describe
+from imaging.likeness import Likenesses
 from imaging.octets import Octets
 from imaging.part10 import split_part10
 from storage.errors import IntegrityError
@@ -50,6 +51,7 @@ class Validator:
         self._sinks = sinks
         self._destinations = destinations
         self._place = place
+        self._likenesses = Likenesses()
         self._tally = tally
         self._settling = Settling(ledger=ledger, limits=limits, tally=tally, study_ref=study_ref, kind="validator")
 
@@ -128,7 +130,7 @@ class Validator:
     def _compare(self, read_back: ReadBack, member: Member, pieces: Iterator[bytes]) -> None:
         with landed(self._place, pieces) as part10:
             try:
-                read_back.compare(redescribe(part10, member.facts))
+                read_back.compare(redescribe(part10, member.facts, self._likenesses))
             except Refused as error:
                 read_back.cannot_read(member.facts.sop_uid, error)
 
@@ -161,7 +163,7 @@ def around_instances(reader: PackReader, summed: Summed | None, receipted: int |
         return "sidecar"
 
 
-def redescribe(part10: Octets, claimed: InstanceFacts) -> InstanceFacts:
+def redescribe(part10: Octets, claimed: InstanceFacts, likenesses: Likenesses) -> InstanceFacts:
     """The facts of a file that was read back, from its bytes alone; RAW1 is taken over from the claim."""
     envelope = split_part10(part10)
     return describe(
@@ -171,6 +173,7 @@ def redescribe(part10: Octets, claimed: InstanceFacts) -> InstanceFacts:
         raw1=claimed.raw1,
         sop_class=claimed.sop_class,
         sop_uid=claimed.sop_uid,
+        likenesses=likenesses,
     )
 
 

@@ -26,7 +26,7 @@ The dictionary is pydicom's, so digests are to be compared under one version of 
 """
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from operator import itemgetter
 from typing import NamedTuple
@@ -54,7 +54,8 @@ _FLUSH = 4096
 """Pieces gathered before BLAKE3 is fed."""
 
 _CHARSET_TAG = 0x00080005
-_PIXELS = frozenset((0x7FE00010, 0x7FE00008, 0x7FE00009, 0x7FE00001, 0x7FE00002, 0x7FE00003))
+PIXELS = frozenset((0x7FE00010, 0x7FE00008, 0x7FE00009, 0x7FE00001, 0x7FE00002, 0x7FE00003))
+"""What PD1 covers or what only says where it lies; left out at the top level."""
 _TEXT_VRS = frozenset(["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UR", "UT"])
 _WIDTHS = {
     **dict.fromkeys(["AT", "OW", "SS", "US"], 2),
@@ -63,6 +64,7 @@ _WIDTHS = {
 }
 """Bytes per number, for VRs whose values a big endian dataset turns around."""
 _ITEM_TAG = b"\xfe\xff\x00\xe0"
+_PREFIX = b"can1\0"
 _FORM = struct.Struct(">cQ")
 _COUNT = struct.Struct(">L")
 _PADS = b" \0"
@@ -117,16 +119,30 @@ def can1(header: Header) -> bytes:
     MalformedDataset
         A sequence inside is broken: better no digest than one of half a header.
     """
-    state = blake3(b"can1\0")
+    state = blake3(_PREFIX)
     pieces: list[bytes] = []
-    _write(state, pieces, top_level(header))
+    _write(state.update, pieces, rows(top_level(header)))
     state.update(b"".join(pieces))
     return state.digest()
 
 
+def encoded(records: Sequence[Row]) -> bytes:
+    """These records as CAN1 is fed with them, for `can1_of`; small ones, since they are held."""
+    octets = bytearray()
+    pieces: list[bytes] = []
+    _write_records(octets.extend, pieces, records)
+    octets += b"".join(pieces)
+    return bytes(octets)
+
+
+def can1_of(count: int, records: Iterable[bytes]) -> bytes:
+    """CAN1 of `count` records that were `encoded` before, in the order of their keys."""
+    return blake3(b"".join((_PREFIX, _COUNT.pack(count), *records))).digest()
+
+
 def top_level(header: Header) -> Level:
     """The dataset itself as a level, pixels and offset tables left out."""
-    elements = [element for element in header.scan.elements if element.tag not in _PIXELS]
+    elements = [element for element in header.scan.elements if element.tag not in PIXELS]
     return _level(header.scan.walker, elements, header.scan.encoding, ASCII, 0)
 
 
@@ -188,9 +204,12 @@ def rows(level: Level) -> list[Row]:
     return found
 
 
-def _write(state: blake3, pieces: list[bytes], level: Level) -> None:
-    records = rows(level)
+def _write(feed: Callable[[bytes], object], pieces: list[bytes], records: Sequence[Row]) -> None:
     pieces.append(_COUNT.pack(len(records)))
+    _write_records(feed, pieces, records)
+
+
+def _write_records(feed: Callable[[bytes], object], pieces: list[bytes], records: Sequence[Row]) -> None:
     extend, pack = pieces.extend, _FORM.pack
     for key, form, length, content, _ in records:
         if isinstance(content, bytes):
@@ -199,10 +218,10 @@ def _write(state: blake3, pieces: list[bytes], level: Level) -> None:
         extend((key, pack(form, length)))
         for item in content.levels():
             pieces.append(b"\1")
-            _write(state, pieces, item)
+            _write(feed, pieces, rows(item))
         pieces.append(b"\0")
     if len(pieces) > _FLUSH:
-        state.update(b"".join(pieces))
+        feed(b"".join(pieces))
         pieces.clear()
 
 

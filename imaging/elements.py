@@ -120,13 +120,15 @@ def scan(octets: Octets, start: int, encoding: Encoding) -> Scan:
 class Walker:
     """Walks datasets and items of one object through a window. For one thread; `flags` grows as it walks."""
 
-    __slots__ = ("_base", "_data", "flags", "octets", "size", "visits")
+    __slots__ = ("_base", "_data", "flags", "guessed", "octets", "size", "visits")
 
     def __init__(self, octets: Octets) -> None:
         self.octets = octets
         self.size = octets.size
         self.visits = 0
         self.flags: set[Flag] = set()
+        self.guessed = False
+        """How a sequence is written was told by what surrounds it, not by its own bytes alone."""
         self._data = b""
         self._base = 0
 
@@ -194,6 +196,7 @@ class Walker:
         if encoding is Encoding.EXPLICIT_BE and head[:4] == _BIG_ITEM:
             return encoding
         if len(head) == 16 and (head[12:14] in SHORT_VRS or head[12:14] in LONG_VRS):
+            self.guessed = True
             as_implicit = int.from_bytes(head[12:16], "little")
             if element.value + 16 + as_implicit > element.end:
                 return encoding
@@ -245,7 +248,7 @@ class Walker:
                     length = unpack_bare(data, position - base)[2]
             if length == UNDEFINED:
                 element = Element(tag, vr, position, value, length, 0)
-                end = self._skip(element, limit, encoding, depth)
+                end = self.skip(element, limit, encoding, depth)
                 data, base, safe = self._look(end, limit)
             else:
                 end = value + length
@@ -285,7 +288,7 @@ class Walker:
                 return elements, limit, oddness
             if length == UNDEFINED:
                 element = Element(tag, "", position, value, length, 0)
-                end = self._skip(element, limit, Encoding.IMPLICIT_LE, depth)
+                end = self.skip(element, limit, Encoding.IMPLICIT_LE, depth)
                 data, base, safe = self._look(end, limit)
             else:
                 end = value + length
@@ -340,7 +343,7 @@ class Walker:
         self.flags.add(Flag.PIXEL_TRUNCATED)
         return limit
 
-    def _skip(self, element: Element, limit: int, encoding: Encoding, depth: int) -> int:
+    def skip(self, element: Element, limit: int, encoding: Encoding, depth: int) -> int:
         """The offset behind an element of undefined length."""
         encoding = self.content_encoding(element._replace(end=limit), encoding)
         position, found = element.value, 0

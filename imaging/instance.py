@@ -2,7 +2,6 @@
 
 from typing import TypedDict
 
-from imaging.canonical import can1
 from imaging.digests import sto1
 from imaging.errors import MalformedDataset, Mismatch, MissingIdentity
 from imaging.facts import InstanceFacts
@@ -11,8 +10,8 @@ from imaging.header import (
     SOP_CLASS_UID,
     SOP_INSTANCE_UID,
     STUDY_INSTANCE_UID,
-    read_header,
 )
+from imaging.likeness import Likenesses
 from imaging.octets import Octets
 from imaging.pixels import digest_pixels
 from imaging.uid import InvalidUid, Uid, parse_uid
@@ -33,10 +32,12 @@ def describe(
     *,
     sop_class: str | None = None,
     sop_uid: str | None = None,
+    likenesses: Likenesses | None = None,
 ) -> InstanceFacts:
     """The identity, sizes, digests and oddities of one instance, whose file reads from `part10`.
 
     `sop_class` and `sop_uid` are what the C-STORE command said, where there was one; the dataset must agree.
+    `likenesses` make it cheaper where instances of a series come one after the other, and are theirs to keep.
 
     Raises
     ------
@@ -52,7 +53,8 @@ def describe(
     except InvalidUid as error:
         raise MissingIdentity("TransferSyntaxUID", f"is {error}") from None
     try:
-        header = read_header(part10, dataset_offset, syntax)
+        reading = (likenesses or Likenesses()).read(part10, dataset_offset, syntax)
+        header = reading.header
         named = _Identity(
             study_uid=header.uid(STUDY_INSTANCE_UID, "StudyInstanceUID"),
             series_uid=header.uid(SERIES_INSTANCE_UID, "SeriesInstanceUID"),
@@ -64,7 +66,7 @@ def describe(
         if sop_uid is not None and named["sop_uid"] != sop_uid.rstrip("\0 "):
             raise Mismatch("SOPInstanceUID")
         pixels = digest_pixels(header)
-        canonical = can1(header)
+        canonical = reading.can1()
         written = sto1(part10)
     except EOFError:
         # A file that shrank under us, which the scanner's checks against its size cannot see.
