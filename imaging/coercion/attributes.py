@@ -6,6 +6,7 @@ construction: whoever writes rules is told so when the job file is read, not whe
 
 import difflib
 import re
+from datetime import date
 from functools import lru_cache
 
 from pydicom.datadict import dictionary_keyword, dictionary_VM, dictionary_VR, keyword_dict
@@ -141,7 +142,17 @@ def _defect(vr: str, value: str) -> str:
     form = _FORMS.get(vr)
     if value and form is not None and not form.fullmatch(value):
         return f"not in the form of VR {vr}"
+    if value and vr == "DA" and not _is_date(value):
+        return "no date"
     return ""
+
+
+def _is_date(value: str) -> bool:
+    try:
+        date(int(value[:4]), int(value[4:6]), int(value[6:]))
+    except ValueError:
+        return False
+    return True
 
 
 def _takes(multiplicity: str, count: int) -> bool:
