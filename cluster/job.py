@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from actors.coercion_options import NO_COERCION, CoercionOptions
 from actors.options import DimseSource, MoverLimits, Options, Receiver
 from cluster.inventory.options import InventoryOptions
-from cluster.job_errors import JobFileError, Mistake, explain
+from cluster.job_errors import ENV_PREFIX, JobFileError, Mistake, explain
 from cluster.schedule import Schedule
 from storage.ledger.address import LedgerAddress
 from storage.sinks.options import S3Options, SecretRef, SeedOptions
@@ -26,7 +26,6 @@ from storage.sinks.options import S3Options, SecretRef, SeedOptions
 EMBEDDED = "embedded"
 """In place of an address: Limosa starts the service itself, below the job's state folder."""
 
-ENV_PREFIX = "LIMOSA_"
 MAX_JOB_FILE = 1 << 20
 """Bytes; a longer file is not a job file."""
 

@@ -1,6 +1,7 @@
 """What is wrong with a job file, said so that it can be corrected in one go."""
 
 import difflib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from cluster.job_words import held, wanted
+
+ENV_PREFIX = "LIMOSA_"
+"""Of environment variables that override the job file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +42,7 @@ class JobFileError(Exception):
 def explain(error: ValidationError, model: type[BaseModel], text: str) -> tuple[Mistake, ...]:
     """The mistakes of a validation, in the order of their lines."""
     found: list[Mistake] = []
-    items = error.errors(include_url=False, include_input=False)
+    items = error.errors(include_url=False)
     for item in items:
         location = tuple(item["loc"])
         # A list is also called too short when its only entry is mistaken.
@@ -50,16 +57,28 @@ def explain(error: ValidationError, model: type[BaseModel], text: str) -> tuple[
             for sentence in str(item["msg"]).removeprefix("Value error, ").splitlines():
                 place, _, what = sentence.partition(": ")
                 found.append(Mistake(place, what, _line(tuple(place.split(".")), text)))
+        elif (variable := _variable(location)) is not None:
+            found.append(Mistake(f"{path} (from {variable})", _plain(item)))
         else:
-            found.append(Mistake(path, _plain(item["type"], str(item["msg"])), _line(location, text)))
+            found.append(Mistake(path, _plain(item), _line(location, text)))
     return tuple(sorted(found, key=lambda mistake: (mistake.line is None, mistake.line or 0)))
 
 
-def _plain(kind: str, message: str) -> str:
-    if kind == "missing":
-        return "is missing"
-    message = message.removeprefix("Value error, ")
-    return message[:1].lower() + message[1:]
+def _plain(item: ErrorDetails) -> str:
+    told = wanted(item["type"], item.get("ctx", {}))
+    if told is None:
+        message = str(item["msg"]).removeprefix("Value error, ")
+        return message[:1].lower() + message[1:]
+    name = next((step for step in reversed(item["loc"]) if isinstance(step, str)), "")
+    if item["type"] in ("list_type", "tuple_type") and isinstance(item["input"], dict):
+        return f"must be written [[{name}]], in double brackets: there may be several"
+    return told + ("" if item["type"] == "missing" else held(name, item["input"]))
+
+
+def _variable(location: tuple[int | str, ...]) -> str | None:
+    """The environment variable that the value is from; None when it is from the file."""
+    name = f"{ENV_PREFIX}{'__'.join(map(str, location))}".upper()
+    return name if any(each.upper() == name for each in os.environ) else None
 
 
 def _unknown(location: tuple[int | str, ...], model: type[BaseModel]) -> str:

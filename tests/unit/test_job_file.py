@@ -1,5 +1,6 @@
 """A job file is accepted whole or refused with every mistake named."""
 
+import json
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from cluster.job import Job, load_job
 from cluster.job_errors import JobFileError
+from cluster.job_words import SHAPES
 
 TEMPLATE = Path(__file__).parents[2] / "cluster" / "job_template.toml"
 
@@ -41,13 +43,15 @@ def test_the_template_loads_as_it_is() -> None:
 
 
 def test_every_commented_out_setting_of_the_template_is_a_real_one(tmp_path: Path) -> None:
-    lines = [re.sub(r"^# (\w+ = |\[\[)", r"\1", line) for line in TEMPLATE.read_text().splitlines()]
+    lines = [re.sub(r"^# (\w+ = |\[|\]$|  \{)", r"\1", line) for line in TEMPLATE.read_text().splitlines()]
 
     job = load_job(
         _written(tmp_path, "\n".join(lines).replace('url = "embedded"', 'url = "postgresql://limosa@db/limosa"', 1))
     )
 
     assert [item.name for item in job.destinations] == ["archive", "seed"]
+    assert job.source.tls is not None and job.source.tls.ca is not None
+    assert [item.tls is not None for item in job.receivers] == [True]
     assert job.find_cap == 500
 
 
@@ -156,3 +160,66 @@ def test_job_settings_are_frozen() -> None:
 
     with pytest.raises(Exception, match="frozen"):
         job.job = job.job  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("port = 104", 'port = "abc"', 'source.port: must be a whole number, but holds "abc"'),
+        ("port = 104", "port = 0", "source.port: must be 1 or more, but holds 0"),
+        (
+            "lease = 60",
+            'lease = "soon"',
+            'limits.lease: must be a number of seconds, or text such as "PT1M", but holds',
+        ),
+        ('memory = "320MiB"', 'memory = "lots"', "limits.memory: must be a number of bytes, or text such as"),
+        (
+            'name = "my-migration"',
+            'name = "My Job"',
+            "job.name: must be 1 to 63 lower-case letters, digits and hyphens",
+        ),
+        (
+            'log_level = "info"',
+            'log_level = "loud"',
+            'cluster.log_level: must be "debug", "info", "warning" or "error"',
+        ),
+        ('kind = "s3"', 'kind = "s4"', "destinations[1]: has a kind that does not exist"),
+        ("[[receivers]]", "[receivers]", "receivers: must be written [[receivers]], in double brackets"),
+        ("hours = []", 'hours = "always"', "schedule.hours: must be a list, in brackets"),
+    ],
+    ids=lambda text: text[:24],
+)
+def test_a_mistake_is_told_with_its_line_its_key_and_what_is_wanted(
+    tmp_path: Path, old: str, new: str, told: str
+) -> None:
+    path = _changed(tmp_path, (old, new))
+
+    (mistake,) = _refusal(path).mistakes
+
+    assert str(mistake).startswith(f"line {mistake.line}: {told}")
+    assert not re.search("[Ii]nput should|pattern|tuple|timedelta|parse", str(mistake))
+
+
+def test_a_secret_that_stands_where_its_reference_belongs_is_not_repeated(tmp_path: Path) -> None:
+    path = _changed(tmp_path, ('url = "embedded"', 'url = "postgresql://u@db/limosa"\npassword = "hunter2"'))
+
+    told = str(_refusal(path))
+
+    assert "env:NAME" in told and "hunter2" not in told
+
+
+def test_a_mistake_of_the_environment_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIMOSA_SOURCE__PORT", "abc")
+
+    (mistake,) = _refusal(_changed(tmp_path)).mistakes
+
+    assert mistake.line is None
+    assert str(mistake) == 'source.port (from LIMOSA_SOURCE__PORT): must be a whole number, but holds "abc"'
+
+
+def test_every_shape_that_a_setting_must_have_is_said_in_words() -> None:
+    patterns = set(re.findall(r'"pattern": ("(?:[^"\\]|\\.)*")', json.dumps(Job.model_json_schema())))
+
+    # Sizes have a pattern in the schema only; what is wrong with one has words of its own.
+    unspoken = {json.loads(each) for each in patterns} - SHAPES.keys()
+    assert all("\\w" in each for each in unspoken)
