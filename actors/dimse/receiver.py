@@ -220,8 +220,10 @@ class Receiver:
         with self._lock:
             del self._open[me]
             self._stats.open_associations -= admitted
-            if ended:
-                (self._stats.aborted if admitted else self._stats.rejected)[ended] += 1
+        if ended and admitted:
+            self._count(self._stats.aborted, "association_aborted", ended)
+        elif ended:
+            self._count_rejected(ended)
 
     def _secured(self, connection: socket.socket) -> socket.socket:
         if self._tls is None:
@@ -252,8 +254,8 @@ class Receiver:
             if refusal is None:
                 stats.open_associations += 1
                 stats.associations += 1
-            else:
-                stats.rejected[refusal.value] += 1
+        if refusal is not None:
+            self._count_rejected(refusal)
         return refusal
 
     def _count_instance(self, size: int, status: int) -> None:
@@ -263,5 +265,12 @@ class Receiver:
             self._stats.refused_instances += status != SUCCESS
 
     def _count_rejected(self, reason: str) -> None:
+        self._count(self._stats.rejected, "association_refused", reason)
+
+    def _count(self, counter: Counter[str], event: str, reason: str) -> None:
         with self._lock:
-            self._stats.rejected[reason] += 1
+            counter[reason] += 1
+            count = counter[reason]
+        # Told when the count has doubled: an archive with a wrong certificate shows, and a port scan fills no log.
+        if not count & (count - 1):
+            log.warning(event, reason=str(reason), count=count)

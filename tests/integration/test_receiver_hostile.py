@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import structlog
 
 from actors.dimse.associate import AssociateRequest, Proposal
 from actors.dimse.command import Tag, Verb, encode_command, parse_command
@@ -443,3 +444,20 @@ def test_a_fault_of_the_handler_ends_one_association(tmp_path: Path, wait_until:
     assert site.healthy()
     site.sender.close()
     assert site.receiver.stop(timedelta(seconds=5))
+
+
+def test_who_is_turned_away_is_told_each_time_the_count_has_doubled(
+    site: Site, wait_until: Callable[..., None]
+) -> None:
+    with structlog.testing.capture_logs() as logs:
+        for count in range(1, 6):
+            stranger = site.stranger()
+            stranger.send(associate(called="OTHER"))
+            assert stranger.last_words() == 3
+            wait_until(lambda count=count: site.receiver.stats.rejected["called_ae"] == count)
+
+    assert [(each["event"], each["reason"], each["count"]) for each in logs] == [
+        ("association_refused", "called_ae", 1),
+        ("association_refused", "called_ae", 2),
+        ("association_refused", "called_ae", 4),
+    ]
