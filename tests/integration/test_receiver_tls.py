@@ -120,6 +120,22 @@ def test_a_dcmtk_sender_with_the_right_certificate_delivers(receiver: Receiver, 
 
 
 @pytest.mark.peer("dcmtk")
+@pytest.mark.parametrize(
+    ("profile", "delivered"),
+    [("--profile-bcp195", 1), ("--profile-bcp195-nd", 1), ("--profile-bcp195-ex", 1), ("--profile-aes", 0)],
+)
+def test_dcmtks_bcp_195_profiles_get_through_and_the_retired_one_does_not(
+    receiver: Receiver, papers: Papers, profile: str, delivered: int
+) -> None:
+    tls = ["+tls", str(papers.key), str(papers.certificate), "+cf", str(papers.ca), profile]
+    command = ["storescu", *tls, "-aec", "LIMOSA", "127.0.0.1", str(receiver.port)]
+
+    subprocess.run([*command, get_testdata_file("MR_small.dcm")], capture_output=True, timeout=60)
+
+    assert receiver.stats.instances == delivered
+
+
+@pytest.mark.peer("dcmtk")
 @pytest.mark.parametrize("caller", ["plain", "without a certificate", "of another authority"])
 def test_a_sender_without_the_right_certificate_delivers_nothing(
     receiver: Receiver, papers: Papers, stranger: Papers, caller: str, wait_until: Callable[..., None]
