@@ -19,8 +19,9 @@ from cluster.inventory.options import InventoryOptions
 from cluster.inventory.plan import Plan
 from cluster.inventory.recount import RecountPlan
 from cluster.inventory.remedies import REMEDIES
+from cluster.inventory.unnamed import NAMED, unnamed
 from storage.ledger.ledger import Ledger
-from storage.ledger.records import Problem, Severity
+from storage.ledger.records import Json, Problem, Severity
 from storage.ledger.records import Verdict as Recorded
 
 ATTEMPTS = 3
@@ -106,6 +107,8 @@ class Walk:
         """Row ids of windows that were cut: the parents of what is asked next."""
         self._progress = Progress(stage=plan.stage.value, day=None)
         self._lost = 0
+        self._unnamed: dict[tuple[str, ...], dict[str, str]] = {}
+        """What is known of answers that name no study, each once: wider and narrower questions bring them again."""
 
     def run(self) -> Progress:
         """Every question of the plan is answered in the ledger, and what no question settles is an exception.
@@ -128,7 +131,8 @@ class Walk:
             self._advance(answer, asked=kept is None)
         self._conclude(self._plan.settled())
         if self._progress.undecodable:
-            self._open("INV_UNDECODABLE", Severity.WARNING, {"answers": self._progress.undecodable})
+            named = list(self._unnamed.values())
+            self._open("INV_UNDECODABLE", Severity.WARNING, {"answers": self._progress.undecodable, "named": named})
         return self._progress
 
     def _kept(self, window: StudyWindow) -> FindAnswer | None:
@@ -224,12 +228,19 @@ class Walk:
             self._open("INV_UNSPLITTABLE", severity, {"keys": item.window.keys(), "answers": item.rows, "why": signal})
             self._progress = replace(self._progress, unsplittable=self._progress.unsplittable + 1)
 
-    def _open(self, kind: str, severity: Severity, evidence: dict[str, int | str | dict[str, str]]) -> None:
+    def _remember_unnamed(self, answer: FindAnswer) -> None:
+        for told in unnamed(answer, self._charset):
+            if len(self._unnamed) < NAMED:
+                self._unnamed[tuple(told.values())] = told
+
+    def _open(self, kind: str, severity: Severity, evidence: Json) -> None:
         self._ledger.exceptions.open(
             Problem(kind=kind, severity=severity, blocking=False, remedy=REMEDIES[kind], evidence=evidence)
         )
 
     def _advance(self, answer: FindAnswer, *, asked: bool) -> None:
+        if answer.undecodable:
+            self._remember_unnamed(answer)
         self._progress = replace(
             self._progress,
             stage=self._plan.stage.value,

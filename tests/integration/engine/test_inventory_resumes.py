@@ -1,5 +1,6 @@
 """An inventory that goes on days later asks again whatever may have grown since it was asked."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -65,3 +66,28 @@ def test_a_study_that_came_after_its_day_was_asked_is_found_when_the_inventory_g
     assert (again.asked, again.reused > 0) == (0, True)
     assert later.asked > 0 and later.reused > 0
     assert job.rows("select count(*) from study") == [(2,)]
+
+
+def test_a_study_that_the_inventory_cannot_take_is_named_in_the_exception_once(engine, free_port):
+    job = engine(1, receiver_port=free_port())
+    broken = bytes(encode_identifier({"StudyInstanceUID": "1.2.x", "AccessionNumber": "A7"}, IMPLICIT))
+
+    class Broken(DatedArchive):
+        def find_studies(self, window: StudyWindow) -> FindAnswer:
+            return replace(super().find_studies(window), raw=(broken,), undecodable=1)
+
+    now = datetime.now(UTC)
+    job.ledger.inventory.begin_generation()
+    Walk(
+        source=Broken(),
+        ledger=job.ledger,
+        source_id=job.job.source_id,
+        plan=Plan(InventoryOptions(), cap=None, today=now.date()),
+        options=InventoryOptions(),
+        charset="ISO_IR 100",
+        report=lambda progress: None,
+        now=now,
+    ).run()
+
+    [problem] = job.problems("INV_UNDECODABLE")
+    assert problem.evidence["named"] == [{"study_uid": "1.2.x", "accession": "A7"}]
