@@ -23,6 +23,7 @@ from ray._private import ray_constants
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from actors.shells import Running, launch
+from cluster.leftovers import sweep_sessions, sweep_sockets
 
 READY_SECONDS = 90.0
 """A worker imports its libraries and connects within a few seconds; on a loaded node it may take a minute."""
@@ -75,6 +76,7 @@ class RayRuntime:
     def __enter__(self) -> "RayRuntime":
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         folder = self._working_dir()
+        sweep_sockets(Path(tempfile.gettempdir()))
         settings: dict[str, Any] = {
             "namespace": self._namespace,
             "log_to_driver": False,
@@ -85,6 +87,7 @@ class RayRuntime:
                 # Ray asks for a token by itself, but would keep it in the home folder, which not every account has.
                 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
                 stack.enter_context(_loopback_only())
+                sweep_sessions(ray_temp_dir())
                 settings |= {
                     "address": "local",
                     "include_dashboard": False,
