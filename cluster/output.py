@@ -84,6 +84,14 @@ class Output:
         self._stream.flush()
 
 
+def told_size(octets: int) -> str:
+    """A number of bytes as a sentence has it: exact where that is short, else rounded as well."""
+    for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
+        if octets >= size:
+            return f"{octets} bytes ({octets / size:.1f} {unit})"
+    return f"{octets} bytes"
+
+
 def plain(value: Any) -> Any:
     """`value` as JSON knows it: times in ISO 8601, bytes in hexadecimal."""
     match value:

@@ -26,7 +26,9 @@ class Limosa(CommandGroup):
         "pause": Entry("cluster.cli.steer", "Claim no more studies until `resume`."),
         "resume": Entry("cluster.cli.steer", "Claim studies again after a pause."),
         "studies": Entry("cluster.cli.studies", "Look at studies, hold or fetch them. Output holds patients' names."),
+        "priority": Entry("cluster.cli.priority", "Say which studies move first."),
         "exceptions": Entry("cluster.cli.exceptions", "Studies that need a person."),
+        "custody": Entry("cluster.cli.custody", "Who did what to a study, and whether the record holds."),
     }
 
 

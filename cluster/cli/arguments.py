@@ -12,6 +12,8 @@ from imaging.uid import InvalidUid, Uid, parse_uid
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job file.", show_default=False)]
 StudyUid = Annotated[str, typer.Argument(metavar="STUDY_UID", help="Study Instance UID.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON; fields are only ever added.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error; only what goes wrong.")]
+DecidedBy = Annotated[str, typer.Option("--by", help="Who decided; goes into the custody log. Default: your account.")]
 
 
 def printer(as_json: bool) -> Output:
@@ -24,7 +26,7 @@ def given_uid(name: str, text: str) -> Uid:
     try:
         return parse_uid(text)
     except InvalidUid as error:
-        raise Stop(f"{name} is no UID: it {error}") from None
+        raise Stop(f"{name} is no UID: {error}") from None
 
 
 class HelpTexts(TypedDict):

@@ -4,15 +4,17 @@ import csv
 import getpass
 import json
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cluster.cli.arguments import AsJson, JobFile, printer, texts
-from cluster.cli.exits import Stop
+from cluster.cli.arguments import AsJson, DecidedBy, JobFile, printer, texts
+from cluster.cli.exits import Exit, Stop
+from cluster.exception_classes import exception_classes, nearest
 from cluster.job import load_job
 from cluster.output import plain
 from cluster.services import open_ledger
@@ -24,6 +26,16 @@ PAGE = 1_000
 """Rows read at a time: the list of a large job does not fit a screen, but must fit memory."""
 
 Number = Annotated[int, typer.Argument(metavar="ID", help="As `exceptions list` shows it.", show_default=False)]
+Numbers = Annotated[
+    list[int] | None, typer.Argument(metavar="[ID]...", help="As `exceptions list` shows them.", show_default=False)
+]
+
+
+def _begin(incomplete: str) -> list[str]:
+    return [name for name in exception_classes() if name.startswith(incomplete.upper())]
+
+
+Kind = Annotated[str | None, typer.Option(metavar="CLASS", help="Only this class.", autocompletion=_begin)]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -47,10 +59,11 @@ def add_to(app: typer.Typer) -> None:
     group.command(
         "resolve",
         **texts(
-            "Close an exception, and put its study back to work or aside.",
-            "limosa exceptions resolve move.toml 17 --as retry",
-            "limosa exceptions resolve move.toml 18 --as exclude --by m.keller",
-            more="Acknowledge it, retry where work stopped, renew the study as a new revision, or exclude the study.",
+            "Close exceptions, and put their studies back to work or aside.",
+            "limosa exceptions resolve move.toml 17 18 --as retry --by m.keller",
+            "limosa exceptions resolve move.toml --kind INCOMPLETE_STUDY --as retry",
+            more="Acknowledge them, retry where work stopped, renew the studies as new revisions, or exclude them. "
+            "With --kind all that are open of a class, after a question that names their number.",
         ),
     )(resolve)
     group.command(
@@ -67,14 +80,18 @@ def add_to(app: typer.Typer) -> None:
 
 def list_open(
     job_file: JobFile,
-    kind: Annotated[str | None, typer.Option(help="Only this class.")] = None,
+    kind: Kind = None,
     limit: Annotated[int, typer.Option(min=1, help="Most rows.")] = 100,
     as_json: AsJson = False,
 ) -> None:
     with open_ledger(load_job(job_file)) as ledger:
-        rows = ledger.exceptions.list_open(kind=kind, limit=limit)
+        chosen = _class(ledger, kind)
+        rows = ledger.exceptions.list_open(kind=chosen, limit=limit)
+        count = sum(n for (name, _), n in ledger.exceptions.counts().items() if chosen in (None, name))
     columns = ("exception_id", "kind", "severity", "blocking", "study_uid", "destination", "times_seen", "last_seen")
     printer(as_json).rows("open exceptions", columns, [asdict(row) for row in rows])
+    if count > len(rows):
+        sys.stderr.write(f"limosa: {len(rows)} of {count} are shown; --limit shows more, `exceptions export` all\n")
 
 
 def show(job_file: JobFile, exception_id: Number, as_json: AsJson = False) -> None:
@@ -87,37 +104,88 @@ def show(job_file: JobFile, exception_id: Number, as_json: AsJson = False) -> No
 
 def resolve(
     job_file: JobFile,
-    exception_id: Number,
     resolution: Annotated[Resolution, typer.Option("--as", help="What was decided.", show_default=False)],
-    by: Annotated[str, typer.Option(help="Who decided; goes into the custody log.")] = "",
-) -> None:
+    numbers: Numbers = None,
+    kind: Kind = None,
+    by: DecidedBy = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask no question.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    if bool(numbers) == (kind is not None):
+        raise Stop("give either exceptions by ID or --kind CLASS")
+    out = printer(as_json)
+    done = 0
+    left: dict[int, str] = {}
     with open_ledger(load_job(job_file)) as ledger:
-        try:
-            ledger.exceptions.resolve(exception_id, resolution, by=by or getpass.getuser())
-        except (LookupError, ValueError) as error:
-            raise Stop(f"exception {exception_id} was left as it is: {error.args[0]}") from None
-    printer(False).say(f"Exception {exception_id} is resolved: {resolution.value}.")
+        if numbers:
+            chosen: Iterable[int] = dict.fromkeys(numbers)
+        else:
+            chosen = _all_of_class(ledger, kind, resolution, yes)
+        for number in chosen:
+            try:
+                ledger.exceptions.resolve(number, resolution, by=by or getpass.getuser())
+                done += 1
+            except (LookupError, ValueError) as error:
+                left[number] = str(error.args[0])
+    if as_json:
+        rows = [{"exception_id": number, "why": why} for number, why in left.items()]
+        out.record({"resolved": done, "resolution": resolution, "left": rows})
+    elif done:
+        work = ", and their studies wait for the next run" if resolution in (Resolution.RETRY, Resolution.RENEW) else ""
+        out.say(f"{_exceptions(done)} resolved: {resolution.value}{work}.")
+    for number, why in left.items():
+        sys.stderr.write(f"limosa: exception {number} was left as it is: {why}\n")
+    return Exit.FAULT if left else Exit.DONE
+
+
+def _all_of_class(ledger: Ledger, kind: str | None, resolution: Resolution, yes: bool) -> Iterator[int]:
+    """The ids of all open exceptions of the class, once a person has agreed to their number."""
+    chosen = _class(ledger, kind)
+    count = sum(n for (name, _), n in ledger.exceptions.counts().items() if name == chosen)
+    question = f"{_exceptions(count)} of {chosen} will be resolved as {resolution.value}."
+    if count and not yes:
+        if not sys.stdin.isatty():
+            raise Stop(f"{question} Nobody can be asked here: add --yes.")
+        typer.confirm(f"{question} Go on?", abort=True, err=True)
+    return (row.exception_id for row in _pages(ledger, chosen))
+
+
+def _exceptions(count: int) -> str:
+    return f"{count} exception{'' if count == 1 else 's'}"
+
+
+def _class(ledger: Ledger, kind: str | None) -> str | None:
+    """The class as it is written; one of another version counts when the ledger has it."""
+    if kind is None:
+        return None
+    known = tuple(sorted({*exception_classes(), *(name for name, _ in ledger.exceptions.counts())}))
+    if (name := kind.upper()) in known:
+        return name
+    meant = nearest(name, known)
+    hint = f"Did you mean {meant}?" if meant else f"There are: {', '.join(known)}."
+    raise Stop(f"{kind} is no class of exceptions. {hint}")
 
 
 def export(
     job_file: JobFile,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Must not exist yet.", show_default=False)],
-    kind: Annotated[str | None, typer.Option(help="Only this class.")] = None,
+    kind: Kind = None,
 ) -> None:
-    job = load_job(job_file)
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        raise Stop(f"{file} cannot be written: {error.strerror}") from None
     count = 0
-    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as opened, open_ledger(job) as ledger:
-        table = csv.writer(opened)
-        table.writerow([*OpenProblem.__dataclass_fields__])
-        for row in _pages(ledger, kind):
-            values = plain(asdict(row))
-            table.writerow(_cell(value) for value in values.values())
-            count += 1
-    printer(False).say(f"{count} exceptions are in {file}.")
+    with open_ledger(load_job(job_file)) as ledger:
+        chosen = _class(ledger, kind)
+        try:
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except OSError as error:
+            raise Stop(f"{file} cannot be written: {(error.strerror or 'failed').lower()}") from None
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as opened:
+            table = csv.writer(opened)
+            table.writerow([*OpenProblem.__dataclass_fields__])
+            for row in _pages(ledger, chosen):
+                values = plain(asdict(row))
+                table.writerow(_cell(value) for value in values.values())
+                count += 1
+    printer(False).say(f"{_exceptions(count)} written to {file}.")
 
 
 def _cell(value: object) -> object:

@@ -19,7 +19,7 @@ LINE_SECONDS = 5.0
 
 
 class View:
-    """Shows progress somewhere."""
+    """Shows progress somewhere; this one nowhere."""
 
     def show(self, progress: Progress) -> None: ...
 
@@ -93,6 +93,8 @@ def line_of(progress: Progress, rates: Rates) -> dict[str, object]:
         "instances_per_second": round(rates.instances_per_second, 1),
         "mb_per_second": round(rates.bytes_per_second / 1e6, 2),
         "associations": progress.associations,
+        "allowed": int(progress.allowed),
+        "allowed_reason": progress.allowed_reason,
         "eta_seconds": None if rates.eta is None else int(rates.eta.total_seconds()),
         "exceptions": progress.exceptions,
         "paused": progress.paused,
@@ -100,6 +102,7 @@ def line_of(progress: Progress, rates: Rates) -> dict[str, object]:
         "halted": list(progress.halted),
         "closed": list(progress.closed),
         "instances": sum(each.instances for each in progress.destinations),
+        "instances_by_destination": {each.name: each.instances for each in progress.destinations},
         "claims": progress.claims,
     }
 
@@ -122,11 +125,15 @@ def panel_of(progress: Progress, rates: Rates) -> Group:
     eta = "unknown" if rates.eta is None else str(rates.eta)
     state = "; ".join(_held_up(progress))
     line = (
-        f"{progress.total} studies   {rates.instances_per_second:.0f} instances/s   "
+        f"{progress.total} studies   all destinations: {rates.instances_per_second:.0f} instances/s, "
         f"{rates.bytes_per_second / 1e6:.1f} MB/s   {progress.associations} associations "
-        f"(allowed {progress.allowed:.0f})   ETA {eta}   {progress.exceptions} exceptions"
+        f"(allowed {_allowed(progress)})   ETA {eta}   {progress.exceptions} exceptions"
     )
     return Group(Text(line), *([Text(state, style="bold red")] if state else []), table)
+
+
+def _allowed(progress: Progress) -> str:
+    return f"{progress.allowed:.0f}" + (f", {progress.allowed_reason}" if progress.allowed_reason else "")
 
 
 def _held_up(progress: Progress) -> Iterator[str]:

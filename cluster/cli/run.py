@@ -1,24 +1,26 @@
 """run, validate: the cluster job."""
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
+from enum import Enum, auto
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cluster.cli.arguments import AsJson, JobFile, printer, texts
+from cluster.cli.arguments import AsJson, JobFile, Quiet, printer, texts
 from cluster.cli.exits import Exit, Stop
-from cluster.cli.live import live_view
+from cluster.cli.live import View, live_view
+from cluster.cli.worklist import StudyFile, read_studies
 from cluster.inventory.take import Pass
 from cluster.job import load_job
 from cluster.logs import start_log
-from cluster.output import Form, Output, plain
+from cluster.output import Form, Output, plain, told_size
 from cluster.run import Halted, Phase, Request, Run, outlook
 from cluster.runtime import RuntimeFault
 from cluster.services import open_ledger, services
 from cluster.summary import Summary, keep_summary, list_destinations, summarise
-from imaging.uid import InvalidUid, Uid, parse_uid
 from storage.ledger.ledger import Ledger
 from storage.ledger.migrate import migrate
 from storage.ledger.records import DestinationState
@@ -27,7 +29,7 @@ SUMMARY_COLUMNS = (
     "destination",
     "studies",
     "instances",
-    "bytes",
+    "pack_bytes",
     "digests_compared",
     "digest_mismatches",
     "missing",
@@ -41,6 +43,14 @@ _NEXT = {
     DestinationState.FULL: "Add a device to its devices in the job file, then run again.",
     DestinationState.STOPPED: "Mend what stopped it (`limosa check` tries it), then run again.",
 }
+
+
+class Pause(Enum):
+    """What a pause means to a run that begins."""
+
+    HOLDS = auto()
+    """The run is refused: waiting for a person, it would hold the job all night and look like work."""
+    ENDS = auto()
 
 
 def add_to(app: typer.Typer) -> None:
@@ -68,20 +78,29 @@ def run(
     job_file: JobFile,
     phase: Annotated[Phase, typer.Option(help="How far to go.")] = Phase.ALL,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many undelivered studies.")] = None,
-    studies: Annotated[Path | None, typer.Option(help="A CSV whose first column holds Study Instance UIDs.")] = None,
+    studies: StudyFile = None,
     inventory: Annotated[Pass, typer.Option(help="What to ask the archive first.")] = Pass.CONTINUE,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and do nothing.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="End a pause first.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
     request = Request(
         phase=phase, limit=limit, studies=None if studies is None else read_studies(studies), inventory=inventory
     )
     out = printer(as_json)
-    return foresee(job_file, request, out) if dry_run else execute(job_file, request, out)
+    if dry_run:
+        return foresee(job_file, request, out)
+    return execute(job_file, request, out, _view(out, quiet), Pause.ENDS if resume else Pause.HOLDS)
 
 
-def validate(job_file: JobFile, as_json: AsJson = False) -> int:
-    return execute(job_file, Request(phase=Phase.VALIDATE), printer(as_json))
+def validate(job_file: JobFile, quiet: Quiet = False, as_json: AsJson = False) -> int:
+    out = printer(as_json)
+    return execute(job_file, Request(phase=Phase.VALIDATE), out, _view(out, quiet))
+
+
+def _view(out: Output, quiet: bool) -> AbstractContextManager[View]:
+    return nullcontext(View()) if quiet else live_view(out)
 
 
 def foresee(job_file: Path, request: Request, out: Output) -> int:
@@ -89,10 +108,14 @@ def foresee(job_file: Path, request: Request, out: Output) -> int:
     job = load_job(job_file)
     with open_ledger(job) as ledger:
         out.record(asdict(outlook(ledger, job.inline_destination.name, request)))
+        if paused := ledger.control.paused():
+            out.say(f"The job is paused ({paused}): a run would end at once. End the pause with --resume.")
     return Exit.DONE
 
 
-def execute(job_file: Path, request: Request, out: Output) -> int:
+def execute(
+    job_file: Path, request: Request, out: Output, shown: AbstractContextManager[View], pause: Pause = Pause.HOLDS
+) -> int:
     """The job went as far as it could; its summary went to `out`."""
     job = load_job(job_file)
     start_log(job.state_dir, "run")
@@ -100,7 +123,15 @@ def execute(job_file: Path, request: Request, out: Output) -> int:
     with services(job) as running:
         url = running.ledger.resolved()
         migrate(url)
-        with Ledger(url) as ledger, live_view(out) as view:
+        with Ledger(url) as ledger, shown as view:
+            if pause is Pause.ENDS:
+                ledger.control.resume()
+            elif request.phase is not Phase.INVENTORY and (reason := ledger.control.paused()):
+                raise Stop(
+                    f"the job is paused ({reason}) and nothing was begun. Go on with: limosa resume {job_file}, "
+                    "or run with --resume.",
+                    Exit.EXCEPTIONS,
+                )
             before = ledger.facts.written().bytes
             driver = Run(job, running, ledger, request, watch=view.show, watch_inventory=view.show_inventory)
             try:
@@ -124,14 +155,14 @@ def show_summary(out: Output, summary: Summary, seconds: float, moved: int) -> N
         return
     out.say(
         f"{summary.studies} studies ({summary.empty} confirmed empty), {summary.instances} instances, "
-        f"{summary.bytes} bytes are complete"
+        f"{told_size(summary.bytes)} of DICOM are complete"
     )
     rate = moved / seconds / 1e6 if seconds else 0.0
-    out.say(f"this run wrote {moved} bytes in {seconds:.1f} s, start and end included ({rate:.1f} MB/s)")
+    out.say(f"this run wrote {told_size(moved)} of DICOM in {seconds:.1f} s, start and end included ({rate:.1f} MB/s)")
     out.rows(
         "destinations",
         SUMMARY_COLUMNS,
-        [asdict(each) for each in summary.destinations],
+        [asdict(each) | {"pack_bytes": each.bytes} for each in summary.destinations],
     )
     for source in summary.stopped_sources:
         out.say(
@@ -151,24 +182,3 @@ def show_summary(out: Output, summary: Summary, seconds: float, moved: int) -> N
             ("exception_id", "kind", "severity", "blocking", "study_uid", "remedy"),
             [asdict(problem) for problem in summary.exceptions],
         )
-
-
-def read_studies(path: Path) -> tuple[Uid, ...]:
-    """The UIDs in the first column of a CSV; a first line without one is its heading."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Stop(f"{path.name} cannot be read: {type(error).__name__}") from None
-    found: dict[Uid, None] = {}
-    for number, line in enumerate(lines, start=1):
-        cell = line.split(",")[0].strip().strip('"')
-        if not cell:
-            continue
-        try:
-            found[parse_uid(cell)] = None
-        except InvalidUid as error:
-            if number > 1:
-                raise Stop(f"{path.name}, line {number}: not a Study Instance UID: {error}") from None
-    if not found:
-        raise Stop(f"{path.name} names no study")
-    return tuple(found)

@@ -14,6 +14,8 @@ class StudyCommands(CommandGroup):
     entries: ClassVar[Mapping[str, Entry]] = {
         "list": Entry("cluster.cli.study_list", "List studies in the order they were found."),
         "show": Entry("cluster.cli.study_list", "Show one study: its deliveries' states and its chain of custody."),
+        "hold": Entry("cluster.cli.hold", "Keep studies back until `studies readmit`."),
+        "readmit": Entry("cluster.cli.hold", "Put studies that were held or excluded back to work."),
         "fetch": Entry("cluster.cli.fetch", "Bring a delivered study back from its destination."),
     }
 

@@ -37,7 +37,7 @@ def pages(group: Any, path: str = "limosa") -> Iterator[tuple[str, str, str]]:
     for name, each in group.commands.items():
         if hasattr(each, "commands"):
             yield from pages(each, f"{path} {name}")
-        else:
+        if not hasattr(each, "commands") or each.invoke_without_command:
             yield f"{path} {name}", each.short_help or "", each.help
 
 
@@ -57,7 +57,7 @@ def test_a_command_has_a_short_sentence_and_a_page_with_two_examples_and_the_exi
 
 @pytest.mark.parametrize("group", [one for one in groups(LIMOSA) if isinstance(one, CommandGroup)], ids=str)
 def test_what_a_list_of_commands_says_is_what_the_commands_say_of_themselves(group: Any) -> None:
-    own = {name: each.help if hasattr(each, "commands") else each.short_help for name, each in group.commands.items()}
+    own = {name: each.short_help or each.help for name, each in group.commands.items()}
 
     assert {name: entry.sentence for name, entry in group.entries.items()} == own
 
