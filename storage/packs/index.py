@@ -33,6 +33,8 @@ MAX_BODY = 512 << 20
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _FLAG = re.compile(r"[A-Z0-9_]{1,64}", re.ASCII)
 """Flags of a later version are unknown here, but they are names all the same: they go into rows and onto terminals."""
+_COMPACT = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
+"""As json.dumps, which would build an encoder for each line."""
 _MAX_SIZE = 1 << 63
 """Sizes beyond a signed 64-bit number fit no file system and no ledger column."""
 
@@ -214,7 +216,7 @@ def _parse_member(pack: PackId, line: dict[str, object]) -> Member:
 
 
 def _line(value: dict[str, object]) -> bytes:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=True).encode("ascii") + b"\n"
+    return _COMPACT(value).encode("ascii") + b"\n"
 
 
 def _object(line: bytes) -> dict[str, object]:

@@ -13,7 +13,7 @@ from storage.budget import BufferPool
 from storage.errors import AlreadyThere, IntegrityError, Rejected, Retryable, UploadLost
 from storage.packs.crc64 import combine_parts, crc64
 from storage.packs.format import PackEncoder
-from storage.packs.index import Index, InvalidIndex, serialise_index
+from storage.packs.index import InvalidIndex
 from storage.packs.model import Container, Member, PackId, Part, Receipt
 from storage.packs.naming import index_key_beside
 from storage.packs.reader import PackReader
@@ -207,8 +207,7 @@ class S3PackWriter:
         return checksum
 
     def _put_sidecar(self) -> None:
-        index = Index(pack=self._pack, container=self._container, members=tuple(self._encoder.members))
-        body = MemoryOctets(serialise_index(index))
+        body = MemoryOctets(self._encoder.index())
         key = index_key_beside(self._pack, self._container, self._key)
         checksum = octets_crc64(body)
         # Equal packs have equal indexes, so writing it again after a crash changes nothing.

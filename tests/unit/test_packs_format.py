@@ -209,6 +209,15 @@ def test_a_pack_of_another_revision_is_refused() -> None:
         PackReader(OneObject(key, content), other, Container.TAR, key).index()
 
 
+@pytest.mark.parametrize("size", [0, 1, 511, 512, 527_384, (1 << 33) - 1, 1 << 33, 5 << 40])
+@pytest.mark.parametrize("uid", ["1", "1.2.840.113619.2.55.3.2831868886.123", "2." + "9" * 62])
+def test_a_header_is_what_tarfile_writes(size: int, uid: str) -> None:
+    info = tarfile.TarInfo(f"instances/{uid}.dcm")
+    info.size, info.mode, info.mtime = size, 0o644, 0
+
+    assert pack_format._header(info.name, size) == info.tobuf(tarfile.PAX_FORMAT, "ascii", "strict")
+
+
 def test_a_member_beyond_eight_gigabytes_has_a_pax_header() -> None:
     header = pack_format._header("instances/1.2.dcm", 9 << 30)
 
