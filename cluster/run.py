@@ -51,6 +51,7 @@ DRAIN_GRACE = 20.0
 HALT_PATIENCE = timedelta(seconds=8)
 """How long all movers may say that nothing works until a person acts, before the driver says so and ends."""
 
+
 class Phase(StrEnum):
     """How far a run goes."""
 
@@ -83,6 +84,10 @@ class Request:
     def partial(self) -> bool:
         """It was asked to leave something for later."""
         return self.studies is not None or self.limit is not None or self.phase in (Phase.INVENTORY, Phase.MOVE)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A person ended the run; the message says what became of the workers, and how to go on."""
 
 
 class Halted(Exception):
@@ -131,14 +136,18 @@ class Run:
         *,
         watch: Callable[[Progress], None],
         watch_inventory: Callable[[InventoryProgress], None],
+        interrupted: Callable[[float], None] = lambda seconds: None,
     ) -> None:
-        """`watch` is called with each look at the ledger, from the calling thread."""
+        """`watch` is called with each look at the ledger, from the calling thread; `interrupted` when a person ends
+        the run, with the seconds that its workers have for what they are writing."""
         self._job = job
         self._services = services
         self._ledger = ledger
         self._request = request
         self._watch = watch
         self._watch_inventory = watch_inventory
+        self._interrupted = interrupted
+        self._workers_now = "no worker was at work"
         self._log = structlog.get_logger("limosa.run")
         self._halted_since: float | None = None
         self._away_since: float | None = None
@@ -157,7 +166,17 @@ class Run:
             The archive cannot be asked at all.
         Retryable
             The ledger stayed away for `LEDGER_PATIENCE`.
+        Interrupted
+            A person ended it.
         """
+        try:
+            return self._go()
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"interrupted: {self._workers_now}. Nothing is lost; run it again to go on where it stopped."
+            ) from None
+
+    def _go(self) -> Registered:
         with self._ledger.job_lock(self._job.job.name) as lock:
             registered = register_job(self._job, self._ledger)
             self._enumerate()
@@ -177,11 +196,20 @@ class Run:
                 return registered
             scratch = self._job.state_dir / "ray"
             with RayRuntime(self._job.cluster.ray, self._job.job.name, scratch) as runtime:
+                self._workers_now = (
+                    "its workers ended with it"
+                    if runtime.local
+                    else "its workers go on by themselves until the next run, or `limosa pause`"
+                )
                 runtime.ensure(self._workers(registered, only))
                 try:
                     self._observe(lock, registered, kinds, only)
+                except KeyboardInterrupt:
+                    self._interrupted(DRAIN_GRACE)
+                    raise
                 finally:
                     runtime.stop(DRAIN_GRACE)
+                    self._workers_now = "its workers put down what they were writing and ended"
             self._ledger.claims.recover()
             self._sweep()
         return registered

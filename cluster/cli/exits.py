@@ -37,8 +37,8 @@ def ended(run: Callable[[], object]) -> int:
         return tell(usage(error), Exit.FAULT)
     except Stop as stop:
         return tell(str(stop), stop.code)
-    except (typer.Abort, KeyboardInterrupt):
-        return INTERRUPTED
+    except (typer.Abort, KeyboardInterrupt) as interrupt:
+        return tell(str(interrupt), INTERRUPTED)
     except Exception as error:
         # The outermost frame. What may be raised is imported now: before, every `--help` would wait for it.
         from cluster.cli.faults import expected
@@ -58,7 +58,7 @@ def usage(error: TyperException) -> str:
     return f"{sentence.rstrip('.')}{'' if sentence.endswith('?') else '.'} See: {context.command_path} --help"
 
 
-def tell(sentence: str, code: Exit) -> int:
+def tell(sentence: str, code: int) -> int:
     """The code; the sentence, if there is one, is on standard error."""
     if sentence:
         sys.stderr.write(f"limosa: {sentence}\n")

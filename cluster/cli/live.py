@@ -25,6 +25,13 @@ class View:
 
     def show_inventory(self, progress: InventoryProgress) -> None: ...
 
+    def interrupted(self, seconds: float) -> None:
+        """A person ended the run, and it takes a moment."""
+        self._tell(f"interrupted: workers have {seconds:.0f} s to put down what they are writing")
+
+    def _tell(self, sentence: str) -> None:
+        sys.stderr.write(f"limosa: {sentence}\n")
+
 
 class LineView(View):
     """JSON lines on standard error, so that standard output stays one document."""
@@ -45,6 +52,9 @@ class LineView(View):
                 {"event": "inventory", "stage": progress.stage, "asked": progress.asked, "new": progress.new}
             )
 
+    def interrupted(self, seconds: float) -> None:
+        self._out.event({"event": "interrupted", "seconds": seconds})
+
     def _due(self) -> bool:
         now = time.monotonic()
         if now - self._last < LINE_SECONDS:
@@ -55,6 +65,9 @@ class LineView(View):
 
 class PanelView(View):
     """One panel, redrawn in place."""
+
+    def _tell(self, sentence: str) -> None:
+        self._live.console.print(f"limosa: {sentence}", highlight=False)
 
     def __init__(self, live: Live) -> None:
         self._live = live

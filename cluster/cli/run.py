@@ -133,7 +133,15 @@ def execute(
                     Exit.EXCEPTIONS,
                 )
             before = ledger.facts.written().bytes
-            driver = Run(job, running, ledger, request, watch=view.show, watch_inventory=view.show_inventory)
+            driver = Run(
+                job,
+                running,
+                ledger,
+                request,
+                watch=view.show,
+                watch_inventory=view.show_inventory,
+                interrupted=view.interrupted,
+            )
             try:
                 driver.execute()
             except Halted as halted:

@@ -199,6 +199,8 @@ def test_outside_hours_nothing_is_claimed_and_the_job_is_held_all_the_same(world
         running.send_signal(signal.SIGINT)
         running.communicate(timeout=60)
 
+    assert running.returncode == 130
+    assert '"event": "interrupted"' in told and "Nothing is lost; run it again" in told.splitlines()[-1]
     assert line["outside_hours"] is True and line["settled"] == line["deliveries"] - 1
     assert "process" in held and "Wait for it" in held
     assert status["paused"] == "archive upgrade" and status["claims"] == 0
