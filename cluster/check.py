@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from cluster.advice import advice, advice_on
 from cluster.job import Job
 from cluster.registry import register_job
 from cluster.services import Services
@@ -74,7 +75,8 @@ def _ledger(job: Job, running: Services, now: Callable[[], datetime]) -> Iterato
             yield Row(what="ledger", mark=Mark.OK, detail=f"schema {version} of {len(migrations())}, nothing pending")
             yield _clock(ledger, now)
     except StorageError as error:
-        yield Row(what="ledger", mark=Mark.FAIL, detail=str(error), next_step="Start Postgres, or correct [ledger].")
+        step = advice(error) or "Start Postgres, or correct [ledger]."
+        yield Row(what="ledger", mark=Mark.FAIL, detail=str(error), next_step=step)
 
 
 def _clock(ledger: Ledger, now: Callable[[], datetime]) -> Row:
@@ -126,11 +128,15 @@ def _sink_probe(options: SinkOptions) -> Callable[[], Sequence[Row]]:
                         what=f"{name}: {found.what}",
                         mark=Mark.OK if found.ok else Mark.FAIL,
                         detail=found.detail,
-                        next_step="" if found.ok else f"Correct the destination {options.name}, or its permissions.",
+                        next_step="" if found.ok else _step(options, advice_on("probe", found.place, found.code)),
                     )
                 )
         except StorageError as error:
-            rows.append(Row(what=name, mark=Mark.FAIL, detail=str(error), next_step="Correct [[destinations]]."))
+            rows.append(Row(what=name, mark=Mark.FAIL, detail=str(error), next_step=_step(options, advice(error))))
         return rows
 
     return probe
+
+
+def _step(options: SinkOptions, advised: str) -> str:
+    return advised or f"Correct the destination {options.name} in the job file, or its permissions."

@@ -45,6 +45,8 @@ class SourceCheck:
         self, source: Source, options: SourceOptions, receivers: tuple[ReceiverOptions, ...], folder: Path, today: date
     ) -> None:
         self.learnt: dict[str, bool | str] = {}
+        self._asked = ""
+        """Which studies the last list was of, in words."""
         self._source = source
         self._options = options
         self._receivers = receivers
@@ -80,7 +82,7 @@ class SourceCheck:
             yield Row(
                 what="source: C-FIND",
                 mark=Mark.WARN,
-                detail=f"no study in the last {LOOK_BACK[-1]} days",
+                detail=f"no study {self._asked}",
                 next_step="Check that the archive lets our AE title see its studies.",
             )
             return
@@ -88,7 +90,7 @@ class SourceCheck:
         self.learnt["study_counts"] = counted
         yield from self._charset(answer)
         came = [name for name, field in _KEYS if any(getattr(study, field) is not None for study in answer.studies)]
-        counts = f"{len(answer.studies)} studies, {answer.undecodable} undecodable"
+        counts = f"asked for studies {self._asked} only: {len(answer.studies)}, {answer.undecodable} undecodable"
         yield Row(
             what="source: C-FIND",
             mark=Mark.WARN if answer.undecodable else Mark.OK,
@@ -111,10 +113,12 @@ class SourceCheck:
         )
 
     def _recent(self) -> FindAnswer:
+        self._asked = "of today"
         answer = self._source.find_studies(StudyWindow(date_from=self._today, date_to=self._today))
         for days in LOOK_BACK:
             if answer.studies:
                 break
+            self._asked = f"of the last {days + 1} days"
             window = StudyWindow(date_from=self._today - timedelta(days=days), date_to=self._today)
             answer = self._source.find_studies(window)
         return answer

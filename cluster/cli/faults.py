@@ -1,6 +1,7 @@
 """What a command may raise and not catch: each with the sentence a person reads, and the exit code."""
 
 from actors.source import SourceUnending, SourceUnreachable
+from cluster.advice import advice
 from cluster.exit import Exit
 from cluster.job_errors import JobFileError
 from infra.embedded.process import ServerError
@@ -29,7 +30,10 @@ def expected(error: Exception) -> tuple[str, Exit] | None:
             )
         case SourceUnending():
             return f"{error}. Ask for less, or look at the archive.", Exit.FAULT
-        case JobFileError() | StorageError() | ServerError():
+        case StorageError():
+            step = advice(error)
+            return f"{error}. {step} JOB" if step else str(error), Exit.FAULT
+        case JobFileError() | ServerError():
             return str(error), Exit.FAULT
         case _:
             return None

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import LiteralString, cast
 
-import psycopg
-
 from storage.errors import StorageError
 from storage.ledger.pool import translated
+from storage.ledger.reach import connect
 
 FOLDER = Path(__file__).parent / "migrations"
 _LOCK = 0x11305A
@@ -50,11 +49,11 @@ def migrate(url: str) -> int:
     ------
     SchemaMismatch
         An applied file has changed since, or the database is newer than this version.
-    Retryable
-        The database is away, or something held a table longer than the lock timeout.
+    Rejected, Retryable
+        As `connect`; or something held a table longer than the lock timeout.
     """
     known = migrations()
-    with translated("migrate"), psycopg.connect(url, autocommit=True) as conn:
+    with connect(url) as conn, translated("migrate"):
         conn.execute("select pg_advisory_lock(%s)", (_LOCK,))
         conn.execute(
             "create table if not exists schema_version ("

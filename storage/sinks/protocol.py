@@ -115,6 +115,9 @@ class Probe:
     what: str
     ok: bool
     detail: str
+    place: str = ""
+    code: str = ""
+    """Of the error that ended it, so that the caller can say what to do."""
 
 
 class ObjectReader(Protocol):
@@ -166,6 +169,11 @@ class Sink(ObjectReader, Protocol):
     def packs(self) -> Iterator[HeldPack]:
         """Every finished pack the destination holds, by its names alone; what a count of the destination is
         made of. A loose study comes once; order is the destination's."""
+        ...
+
+    def loose(self, pack: PackId, key: str) -> Iterator[str]:
+        """Every key in the folder of the loose study at `key`, all its revisions together and whoever put them there:
+        what an importer would take. Nothing where studies are packs."""
         ...
 
     def probe(self) -> Iterator[Probe]:

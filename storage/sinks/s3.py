@@ -10,7 +10,7 @@ from storage.budget import BufferPool
 from storage.errors import AlreadyThere, Rejected, StorageError, UploadLost
 from storage.packs.crc64 import crc64
 from storage.packs.model import Container, HeldPack, PackId, Part
-from storage.packs.naming import index_key_beside, pack_key, pack_named, pack_of_key, studies_prefix
+from storage.packs.naming import index_key_beside, pack_key, pack_named, pack_of_key, studies_prefix, study_folder
 from storage.sinks.options import RAW_PIXELS, S3Options
 from storage.sinks.p10 import P10Writer
 from storage.sinks.protocol import Journal, Probe, SinkTraits, StudyWriter, UploadState
@@ -94,6 +94,9 @@ class S3Sink:
             if named is not None and named != last:
                 yield HeldPack(pack=named[0], container=named[1])
             last = named
+
+    def loose(self, pack: PackId, key: str) -> Iterator[str]:
+        yield from self._bucket.keys(study_folder(pack, key))
 
     def size(self, key: str, *, device: str = "") -> int:
         del device
@@ -182,6 +185,8 @@ class S3Sink:
 def _tried(what: str, attempt: Callable[[], None]) -> Probe:
     try:
         attempt()
-    except (StorageError, FileNotFoundError) as error:
+    except StorageError as error:
+        return Probe(what=what, ok=False, detail=str(error), place=error.place, code=error.code)
+    except FileNotFoundError as error:
         return Probe(what=what, ok=False, detail=str(error))
     return Probe(what=what, ok=True, detail="")

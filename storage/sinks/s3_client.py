@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ResponseStreamingError
 from urllib3.exceptions import HTTPError
 
 from imaging.octets import Octets, chunks
-from storage.errors import AlreadyThere, IntegrityError, Retryable
+from storage.errors import AlreadyThere, IntegrityError, Rejected, Retryable
 from storage.packs.crc64 import crc64 as crc64_of
 from storage.packs.crc64 import from_header, to_header
 from storage.packs.model import Part
@@ -226,8 +226,14 @@ class Bucket:
 
     def reach(self) -> None:
         """The bucket exists and we may see it."""
-        with translated("head bucket", self._place):
-            self._client.head_bucket(Bucket=self._name)
+        try:
+            with translated("head bucket", self._place):
+                self._client.head_bucket(Bucket=self._name)
+        except FileNotFoundError:
+            # The answer to HEAD has no body that could say of what kind the missing thing is.
+            raise Rejected(
+                "there is no such bucket", operation="head bucket", place=self._place, code="NoSuchBucket"
+            ) from None
 
     @property
     def _checks(self) -> bool:
