@@ -19,6 +19,7 @@ class Limosa(CommandGroup):
         "version": Entry("cluster.cli.jobfile", "Print versions."),
         "config": Entry("cluster.cli.jobfile", "Look at settings."),
         "check": Entry("cluster.cli.check", "Try every endpoint, and learn what is peculiar about the source."),
+        "coercion": Entry("cluster.cli.coercion", "Try the rules that change header values."),
         "inventory": Entry("cluster.cli.inventory", "Enumerate the archive, however much it cuts its answers."),
         "run": Entry("cluster.cli.run", "Move the archive: inventory, pull, write, feed, validate."),
         "validate": Entry("cluster.cli.run", "Read back every delivery that is not proven yet."),

@@ -12,8 +12,8 @@ from imaging.coercion.rules import Originals, RuleSet
 from imaging.errors import Refused, Unspliceable
 from imaging.facts import CoercedValue, InstanceFacts
 from imaging.flags import Flag
-from imaging.header import read_header
-from imaging.instance import describe
+from imaging.instance import Original, describe
+from imaging.likeness import Likenesses
 from imaging.octets import Octets
 from imaging.splice import Edit, splice
 
@@ -26,7 +26,15 @@ class Coerced:
     part10: Octets
 
 
-def coerce(part10: Octets, facts: InstanceFacts, rules: RuleSet, *, source: str, moment: datetime) -> Coerced:
+def coerce(
+    part10: Octets,
+    facts: InstanceFacts,
+    rules: RuleSet,
+    *,
+    source: str,
+    moment: datetime,
+    likenesses: Likenesses | None = None,
+) -> Coerced:
     """The instance as the rules want it; the same file where they change nothing.
 
     `facts` are of `part10` as received, and RAW1 and the received size stay; all else is of the file that is to be
@@ -38,7 +46,9 @@ def coerce(part10: Octets, facts: InstanceFacts, rules: RuleSet, *, source: str,
         The rules cannot be carried out, or would touch identity or pixels.
     """
     start = part10.size - facts.raw_size
-    header = read_header(part10, start, facts.transfer_syntax)
+    likenesses = likenesses or Likenesses()
+    reading = likenesses.read(part10, start, facts.transfer_syntax)
+    header = reading.header
     dataset = Dataset(header)
     changes = plan(dataset, rules, source)
     if not changes:
@@ -48,7 +58,14 @@ def coerce(part10: Octets, facts: InstanceFacts, rules: RuleSet, *, source: str,
         edits.append(originals_edit(dataset, changes, rules, moment))
     try:
         spliced = splice(part10, start, header, edits)
-        written = describe(spliced, start, facts.transfer_syntax, facts.raw1)
+        written = describe(
+            spliced,
+            start,
+            facts.transfer_syntax,
+            facts.raw1,
+            likenesses=likenesses,
+            original=Original(header, facts.pd1) if facts.pd1 is not None else None,
+        )
     except Unspliceable as error:
         raise NotCoercible(error.reason, tag=error.tag) from None
     except Refused as error:

@@ -8,8 +8,7 @@ import difflib
 import re
 from datetime import date
 from functools import lru_cache
-
-from pydicom.datadict import dictionary_keyword, dictionary_VM, dictionary_VR, keyword_dict
+from types import ModuleType
 
 TEXT_VRS = frozenset(["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UR", "UT"])
 """VRs whose values rules may set."""
@@ -43,6 +42,13 @@ _FORMS = {
 _TAG = re.compile(r"\(?([0-9A-Fa-f]{4}),?([0-9A-Fa-f]{4})\)?")
 
 
+def _dictionary() -> ModuleType:
+    """pydicom's, imported at the first rule: job files without any are read by commands that must not wait for it."""
+    from pydicom import datadict
+
+    return datadict
+
+
 class Unfit(ValueError):
     """An attribute or value a rule must not have; the message is for whoever wrote the rule."""
 
@@ -55,6 +61,7 @@ def attribute(name: str) -> int:
     Unfit
         No such attribute; the nearest name is suggested.
     """
+    keyword_dict: dict[str, int] = _dictionary().keyword_dict
     if (tag := keyword_dict.get(name)) is not None:
         return tag
     if found := _TAG.fullmatch(name.strip()):
@@ -67,7 +74,7 @@ def attribute(name: str) -> int:
 def name_of(tag: int) -> str:
     """The keyword, or the tag where the dictionary knows none."""
     try:
-        return dictionary_keyword(tag) or f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+        return _dictionary().dictionary_keyword(tag) or f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
     except KeyError:
         return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
@@ -76,7 +83,7 @@ def name_of(tag: int) -> str:
 def vr_of(tag: int) -> str:
     """The VR of the dictionary; `UN` for what it does not know."""
     try:
-        return dictionary_VR(tag)
+        return _dictionary().dictionary_VR(tag)
     except KeyError:
         return "UN"
 
@@ -125,8 +132,10 @@ def unfit_value(tag: int, text: str) -> str:
     if vr in _ONE_TEXT:
         return _defect(vr, text)
     values = text.split("\\")
-    if len(values) > 1 and not _takes(dictionary_VM(tag), len(values)):
-        return f"{len(values)} values where the dictionary allows {dictionary_VM(tag)}"
+    if len(values) > 1:
+        multiplicity = str(_dictionary().dictionary_VM(tag))
+        if not _takes(multiplicity, len(values)):
+            return f"{len(values)} values where the dictionary allows {multiplicity}"
     return next((defect for value in values if (defect := _defect(vr, value))), "")
 
 

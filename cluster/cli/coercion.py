@@ -1,0 +1,64 @@
+"""coercion: what the job's rules would do."""
+
+import os
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cluster.cli.arguments import AsJson, JobFile, printer, texts
+from cluster.cli.exits import Exit, Stop
+from cluster.coercion_preview import PreviewRow, preview
+from cluster.job import load_job
+from imaging.coercion.rules import RuleSet
+from storage.spool import FileOctets
+
+Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="DICOM files (Part 10).", show_default=False)]
+
+
+def add_to(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, help="Try the rules that change header values.")
+    group.command(
+        "preview",
+        **texts(
+            "Show what the job's rules would change in files; nothing is written.",
+            "limosa coercion preview move.toml image.dcm",
+            "limosa coercion preview move.toml samples/*.dcm --json",
+            more="Prints values as they are: patients' names, too. Ends with 2 when a file would stop its study.",
+        ),
+    )(show)
+    app.add_typer(group, name="coercion")
+
+
+def show(job_file: JobFile, files: Files, as_json: AsJson = False) -> int:
+    job = load_job(job_file)
+    rules = job.coercion.rule_set()
+    if not rules.rules:
+        raise Stop(f"{job_file} has no rules; write them as [[coercion.rules]]")
+    now = datetime.now(UTC)
+    rows = [row for file in files for row in _of(file, rules, job.source.name, now)]
+    out = printer(as_json)
+    out.rows(
+        "coercion",
+        ("file", "rule", "attribute", "before", "after", "problem"),
+        [asdict(row) for row in rows],
+    )
+    changed = {row.file for row in rows if not row.problem}
+    stopped = sum(bool(row.problem) for row in rows)
+    out.say(f"{len(files)} files, {len(changed)} would be changed, {stopped} would stop their study.")
+    return Exit.EXCEPTIONS if stopped else Exit.DONE
+
+
+def _of(file: Path, rules: RuleSet, source: str, now: datetime) -> list[PreviewRow]:
+    try:
+        descriptor = os.open(file, os.O_RDONLY)
+    except OSError as error:
+        raise Stop(f"{file} cannot be read: {error.strerror}") from None
+    try:
+        return preview(file, FileOctets(descriptor, os.fstat(descriptor).st_size), rules, source, now)
+    except OSError as error:
+        raise Stop(f"{file} cannot be read: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
