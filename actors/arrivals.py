@@ -81,7 +81,8 @@ class Arrivals:
         self._peers = peers
         self._ledger = ledger
         self._quarantine = quarantine
-        self._likenesses = Likenesses()
+        self.likenesses = Likenesses()
+        """Of what arrives, and of what coercion makes of it."""
         self._log = structlog.get_logger("limosa.arrivals")
 
     def __call__(self, incoming: Incoming) -> int:
@@ -214,7 +215,7 @@ class Arrivals:
             dataset_offset=incoming.dataset_offset,
             transfer_syntax=incoming.transfer_syntax,
             raw1=incoming.raw1,
-            likenesses=self._likenesses,
+            likenesses=self.likenesses,
         )
 
     def _store(self, incoming: Incoming, reason: str) -> Quarantined:

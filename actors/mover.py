@@ -133,7 +133,7 @@ class Mover:
             park=self._arrivals.park,
             stop=stop,
             attempt=claim.attempts,
-            shape=shape_of(self._rules, self._options.name, claim.planned_at),
+            shape=shape_of(self._rules, self._options.name, claim.planned_at, self._arrivals.likenesses),
         )
         try:
             verdict = pull.run()

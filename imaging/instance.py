@@ -1,6 +1,6 @@
 """One call per received instance: everything the ledger wants to know about it."""
 
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 from imaging.digests import sto1
 from imaging.errors import MalformedDataset, Mismatch, MissingIdentity
@@ -10,10 +10,11 @@ from imaging.header import (
     SOP_CLASS_UID,
     SOP_INSTANCE_UID,
     STUDY_INSTANCE_UID,
+    Header,
 )
 from imaging.likeness import Likenesses
 from imaging.octets import Octets
-from imaging.pixels import digest_pixels
+from imaging.pixels import PixelDigest, digest_pixels, same_pixels
 from imaging.uid import InvalidUid, Uid, parse_uid
 
 
@@ -22,6 +23,19 @@ class _Identity(TypedDict):
     series_uid: Uid
     sop_uid: Uid
     sop_class: Uid
+
+
+class Original(NamedTuple):
+    """What a file was spliced from, and the PD1 of that."""
+
+    header: Header
+    pd1: bytes
+
+
+def _shared_pixels(header: Header, original: Original) -> PixelDigest | None:
+    if same_pixels(header, original.header):
+        return PixelDigest(pd1=original.pd1, flags=frozenset())
+    return digest_pixels(header)
 
 
 def describe(
@@ -33,11 +47,14 @@ def describe(
     sop_class: str | None = None,
     sop_uid: str | None = None,
     likenesses: Likenesses | None = None,
+    original: Original | None = None,
 ) -> InstanceFacts:
     """The identity, sizes, digests and oddities of one instance, whose file reads from `part10`.
 
     `sop_class` and `sop_uid` are what the C-STORE command said, where there was one; the dataset must agree.
     `likenesses` make it cheaper where instances of a series come one after the other, and are theirs to keep.
+    `original` is what the file was spliced from, where it was: pixels it shares are not digested again, and their
+    oddities are the original's.
 
     Raises
     ------
@@ -65,7 +82,7 @@ def describe(
             raise Mismatch("SOPClassUID")
         if sop_uid is not None and named["sop_uid"] != sop_uid.rstrip("\0 "):
             raise Mismatch("SOPInstanceUID")
-        pixels = digest_pixels(header)
+        pixels = digest_pixels(header) if original is None else _shared_pixels(header, original)
         canonical = reading.can1()
         written = sto1(part10)
     except EOFError:

@@ -70,6 +70,15 @@ class JoinedOctets:
             return pieces[0]
         return memoryview(b"".join(pieces))
 
+    def underneath(self, start: int, stop: int) -> tuple[Octets, int] | None:
+        """The sequence that holds all of [start, stop), and where in it they start; None where several do."""
+        number = bisect_right(self._starts, start) - 1
+        if number < 0:
+            return None
+        octets, first, last = self.spans[number]
+        position = first + start - self._starts[number]
+        return (octets, position) if position + stop - start <= last else None
+
     def pieces(self, start: int, stop: int, step: int) -> Iterator[memoryview]:
         """The bytes [start, stop) in pieces of at most `step`, each from one span.
 

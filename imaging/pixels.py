@@ -22,7 +22,7 @@ from blake3 import blake3
 from imaging.elements import PIXEL_DATA, UNDEFINED, Element
 from imaging.flags import Flag
 from imaging.header import Header
-from imaging.octets import CHUNK, chunks
+from imaging.octets import CHUNK, JoinedOctets, chunks
 from imaging.syntaxes import GE_BIG_PIXELS, is_native
 
 FLOAT_PIXEL_DATA = 0x7FE00008
@@ -79,6 +79,25 @@ def digest_pixels(header: Header) -> PixelDigest | None:
     for piece in _little_endian(header, element, length):
         state.update(piece)
     return PixelDigest(pd1=state.digest(), flags=frozenset(flags))
+
+
+def same_pixels(header: Header, original: Header) -> bool:
+    """Whether `header`, of a file spliced from that of `original`, has the very bytes of its pixels and reads them
+    in the same way: then PD1 of one is PD1 of the other, and nothing need be digested."""
+    ours, theirs = pixel_element(header), pixel_element(original)
+    if ours is None or theirs is None or not isinstance(header.octets, JoinedOctets):
+        return False
+    return (
+        header.octets.underneath(ours.value, ours.end) == (original.octets, theirs.value)
+        and ours.end - ours.value == theirs.end - theirs.value
+        and _reading(header, ours) == _reading(original, theirs)
+    )
+
+
+def _reading(header: Header, element: Element) -> tuple[object, ...]:
+    """All that PD1 depends on but the bytes."""
+    how = (element.tag, element.length, header.transfer_syntax, header.scan.encoding)
+    return (*how, native_length(header), _swap_width(header, element))
 
 
 def native_length(header: Header) -> int | None:
