@@ -21,6 +21,7 @@ from typing import Any
 import ray
 from ray._private import ray_constants
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.util import list_named_actors
 
 from actors.shells import Running, launch
 from cluster.leftovers import sweep_sessions, sweep_sockets
@@ -30,6 +31,9 @@ READY_SECONDS = 90.0
 
 STOP_SLACK = 5.0
 """Seconds beyond the grace of its lanes that a worker has for closing sockets and connections."""
+
+STRANGER_GRACE = 20.0
+"""Seconds that a worker which is wanted no more has for what it is writing; it is resumed by others."""
 
 LOOPBACK = "127.0.0.1"
 
@@ -139,13 +143,18 @@ class RayRuntime:
         return folder
 
     def ensure(self, workers: list[Worker]) -> None:
-        """Exactly these workers run, started with these settings.
+        """Exactly these workers run, started with these settings. Others of the job that outlived their driver, on a
+        Ray that did, are ended first: one that left the job file may hold a port, and would go on claiming.
 
         Raises
         ------
         RuntimeFault
             One of them did not start; the message says which.
         """
+        wanted = {worker.name for worker in workers}
+        for name in list_named_actors():
+            if name not in wanted:
+                self._end_stranger(name)
         for worker in workers:
             self._workers[worker.name] = launch(worker.name, worker.start, worker.fingerprint, {})
         for worker in workers:
@@ -155,6 +164,14 @@ class RayRuntime:
                 handle = launch(worker.name, worker.start, worker.fingerprint, {})
                 self._call(worker.name, handle.fingerprint.remote())
                 self._workers[worker.name] = handle
+
+    def _end_stranger(self, name: str) -> None:
+        try:
+            handle: Any = ray.get_actor(name)
+        except ValueError:
+            return  # it ended by itself meanwhile
+        self._end(handle, STRANGER_GRACE)
+        self._workers.pop(name, None)
 
     def _call(self, name: str, reference: Any) -> Any:
         try:

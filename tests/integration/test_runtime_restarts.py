@@ -6,10 +6,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
+from ray.util import list_named_actors
+
 from cluster.runtime import RayRuntime, Worker
 
 
-def test_a_worker_that_was_just_killed_is_started_again_and_found(tmp_path: Path) -> None:
+def idle(folder: Path, name: str) -> Worker:
+    """A worker that does nothing and leaves its process id in a file of its name."""
+
     # Local functions travel to the worker by value, since it could not import a test module; their classes must not
     # name anything from it.
     def start(file: Path) -> Any:
@@ -25,8 +30,11 @@ def test_a_worker_that_was_just_killed_is_started_again_and_found(tmp_path: Path
         file.write_text(str(os.getpid()), encoding="ascii")
         return Idle()
 
-    file = tmp_path / "pid"
-    worker = Worker(name="idle-1", kind="mover", start=partial(start, file))
+    return Worker(name=name, kind="mover", start=partial(start, folder / name))
+
+
+def test_a_worker_that_was_just_killed_is_started_again_and_found(tmp_path: Path) -> None:
+    file, worker = tmp_path / "idle-1", idle(tmp_path, "idle-1")
     with RayRuntime("local", "restarts", tmp_path) as runtime:
         runtime.ensure([worker])
         first = int(file.read_text(encoding="ascii"))
@@ -35,4 +43,21 @@ def test_a_worker_that_was_just_killed_is_started_again_and_found(tmp_path: Path
         runtime.ensure([worker])
 
         assert int(file.read_text(encoding="ascii")) != first
+        runtime.stop(1.0)
+
+
+def test_a_worker_that_left_the_job_file_is_ended_by_the_next_driver(tmp_path: Path) -> None:
+    stays, left = idle(tmp_path, "mover-1-1"), idle(tmp_path, "mover-2-1")
+    with RayRuntime("local", "strangers", tmp_path) as runtime:
+        runtime.ensure([stays, left])
+        pids = {name: int((tmp_path / name).read_text(encoding="ascii")) for name in ("mover-1-1", "mover-2-1")}
+        # A driver that attaches to a Ray which outlived its predecessor knows no worker yet.
+        runtime._workers.clear()
+
+        runtime.ensure([stays])
+
+        psutil.wait_procs([psutil.Process(pids["mover-2-1"])] if psutil.pid_exists(pids["mover-2-1"]) else [], 10)
+        assert not psutil.pid_exists(pids["mover-2-1"])
+        assert psutil.pid_exists(pids["mover-1-1"])
+        assert list_named_actors() == ["mover-1-1"]
         runtime.stop(1.0)
