@@ -43,7 +43,7 @@ class Progress:
     associations: int
     """C-MOVE associations at work."""
     allowed: float
-    """C-MOVEs the source's throttle allows."""
+    """C-MOVEs the source is asked with at most."""
     exceptions: int
     exceptions_by_kind: dict[str, int]
     paused: str | None
@@ -52,6 +52,8 @@ class Progress:
     """Why movers cannot work until a person acts."""
     outside_hours: bool = False
     """The source may not be asked to send now; what is written goes on being fed and validated."""
+    allowed_reason: str = ""
+    """Why it was changed the last time; empty if never."""
     closed: tuple[str, ...] = ()
     """Destinations that take no more, and a source that is not asked any more, each with its reason."""
 
@@ -109,6 +111,7 @@ def look(ledger: Ledger, source_id: int, at: datetime, phase: str, opening: Sche
         claims=claims,
         associations=sum(int(str(row.stats.get("busy_lanes", 0))) for row in movers),
         allowed=ledger.control.throttle(source_id).allowed,
+        allowed_reason=next((change.reason for change in ledger.paces.changes(source_id, 1)), ""),
         exceptions=sum(exceptions.values()),
         exceptions_by_kind=exceptions,
         paused=ledger.control.paused(),

@@ -18,6 +18,9 @@ from storage.ledger.ledger import Ledger
 WATCH_SECONDS = 5.0
 """Between two looks: each counts rows, which a large ledger notices."""
 
+LAST_CHANGES = 5
+"""Of the number of associations, per source: enough to see a search or a rest."""
+
 RATE_WINDOW = timedelta(minutes=10)
 """Rates are means over this long: studies differ too much in size for less."""
 
@@ -80,6 +83,10 @@ def look(ledger: Ledger, opening: Schedule) -> dict[str, Any]:
         "deliveries": [asdict(row) for row in ledger.status.deliveries()],
         "written": written,
         "claims": len(ledger.status.live_claims()),
+        "sources": [
+            asdict(row) | {"changes": [asdict(change) for change in ledger.paces.changes(row.source_id, LAST_CHANGES)]}
+            for row in ledger.paces.sources()
+        ],
         "workers": [asdict(row) for row in ledger.control.workers()],
         "exceptions": [
             {"kind": kind, "severity": severity, "open": count}
@@ -95,6 +102,9 @@ def _show(out: Output, now: Mapping[str, Any]) -> None:
     out.say(f"paused: {now['paused']}" if now["paused"] else f"claims held: {now['claims']}")
     if now["outside_hours"]:
         out.say("outside hours: the source is not asked to send")
+    for source in now["sources"]:
+        out.say(f"{source['name']}: {source['allowed']} of at most {source['limit']} associations")
+        out.rows("latest changes", ("at", "before", "after", "reason", "instances_per_second"), source["changes"])
     for place in now["destinations"]:
         if place["reason"]:
             out.say(f"{place['name']} is {place['state'].value}: {place['reason']}")

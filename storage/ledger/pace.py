@@ -68,6 +68,18 @@ class AssociationChange:
     bytes_per_second: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourcePace:
+    """What a source is asked with now."""
+
+    source_id: int
+    name: str
+    allowed: int
+    limit: int
+    refusals: int
+    refused_at: datetime | None
+
+
 class Paces:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -105,6 +117,15 @@ class Paces:
                 (Jsonb(judgement.state), source_id),
             )
             return None if judgement.allowed == allowed else _change(conn, source_id, allowed, judgement)
+
+    def sources(self) -> tuple[SourcePace, ...]:
+        """Every source of the job."""
+        with self._pool.transaction("list paces") as conn:
+            rows = conn.cursor(row_factory=class_row(SourcePace)).execute(
+                "select source_id, name, allowed::integer, pull_limit as limit, busy_count as refusals,"
+                " busy_at as refused_at from source order by source_id"
+            )
+            return tuple(rows)
 
     def changes(self, source_id: int, limit: int) -> tuple[AssociationChange, ...]:
         """The latest changes, newest first."""

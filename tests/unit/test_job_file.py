@@ -172,7 +172,7 @@ def test_job_settings_are_frozen() -> None:
             'lease = "soon"',
             'limits.lease: must be a number of seconds, or text such as "PT1M", but holds',
         ),
-        ('memory = "320MiB"', 'memory = "lots"', "limits.memory: must be a number of bytes, or text such as"),
+        ('memory = "512MiB"', 'memory = "lots"', "limits.memory: must be a number of bytes, or text such as"),
         (
             'name = "my-migration"',
             'name = "My Job"',
