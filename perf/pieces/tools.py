@@ -1,0 +1,71 @@
+"""Command lines and boto3 in the place of Limosa's writers: `how` names one of the ways below."""
+
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+
+from perf.pieces.task import Task, converse
+
+COMMANDS = {
+    # Through a pipe, as everywhere else: tar that writes to /dev/null itself reads nothing.
+    "tar": "for d in *; do tar -cf - $d | cat > $OUT/$d.tar; done",
+    "tar-zstd": "for d in *; do tar -cf - $d | zstd -q -1 > $OUT/$d.tar.zst; done",
+    "cp-sync": "cp -r . $OUT && sync -f $OUT",
+    "tar-zstd-sync": "for d in *; do tar -cf - $d | zstd -q -1 > $OUT/$d.tar.zst; done; sync -f $OUT",
+}
+UPLOADERS = 4
+CHUNK = 16 << 20
+
+
+def run(task: Task) -> None:
+    """The command line was run in the folder of files. Raises `CalledProcessError`."""
+    environment = {"OUT": task.out, "PATH": "/usr/bin:/bin"}
+    subprocess.run(["/bin/sh", "-e", "-c", COMMANDS[task.how]], cwd=task.files, env=environment, check=True)
+
+
+def upload(task: Task, client: Any, files: list[Path]) -> None:
+    """Every file is an object: `upload_file` is boto3's own multipart, `put` one request each."""
+    transfer = TransferConfig(multipart_chunksize=CHUNK, max_concurrency=UPLOADERS)
+
+    def one(path: Path) -> None:
+        if task.how == "upload_file":
+            client.upload_file(str(path), task.bucket, path.name, Config=transfer)
+        else:
+            client.put_object(Bucket=task.bucket, Key=f"{path.parent.name}/{path.name}", Body=path.read_bytes())
+
+    with ThreadPoolExecutor(task.lanes) as pool:
+        for done in [pool.submit(one, path) for path in files]:
+            done.result()
+
+
+def main() -> None:
+    task = Task.told()
+    files = sorted(path for path in Path(task.files).rglob("*") if path.is_file())
+    client = None
+    if task.endpoint:
+        client = boto3.session.Session().client(
+            "s3",
+            endpoint_url=task.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id="any",
+            aws_secret_access_key="any",
+            config=Config(s3={"addressing_style": "path", "payload_signing_enabled": False}, max_pool_connections=16),
+        )
+
+    def work() -> dict[str, Any]:
+        if client is None:
+            run(task)
+        else:
+            upload(task, client, files)
+        return {"objects": len(files)}
+
+    converse(work)
+
+
+if __name__ == "__main__":
+    main()
