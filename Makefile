@@ -10,6 +10,9 @@ MINUTES ?= 10
 JOBS ?= 3
 STUDIES ?= 1000000
 INSTANCES ?= 20000000
+REPEATS ?= 5
+ONLY ?=
+RESULTS := perf/results/bench.json
 
 .DEFAULT_GOAL := help
 .PHONY: help venv test lint demo chaos big fuzz ledger-scale clean
@@ -46,6 +49,13 @@ big: $(STAMP) ## move one instance of two gigabytes through a mover of half a gi
 fuzz: $(STAMP) ## feed the parsers damaged and hostile input; MINUTES=10 for all of them together
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
 	$(BIN)/python tests/fuzz/fuzz_run.py --minutes $(MINUTES)
+
+bench: $(STAMP) ## measure throughput beside dcmtk and pynetdicom, write perf/RESULTS.md; ONLY="receive-ct s3" REPEATS=5
+	code=0; $(BIN)/limosa bench $(addprefix --only ,$(ONLY)) --repeats $(REPEATS) --out $(RESULTS) || code=$$?; \
+	$(BIN)/limosa bench report $(RESULTS) --to perf/RESULTS.md && exit $$code
+
+bench-quick: $(STAMP) ## the same in four minutes, to see that it works
+	$(BIN)/limosa bench --quick
 
 ledger-scale: $(STAMP) ## fill a ledger to millions of studies and time its hot statements
 	STUDIES=$(STUDIES) INSTANCES=$(INSTANCES) $(BIN)/python -m perf.ledger_scale

@@ -5,17 +5,21 @@ of them, and every rate is a median with its quartiles.
 """
 
 import statistics
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
+from pathlib import Path
 from typing import Protocol
 
 from perf.rows import Row
 
 MB = 10**6
 GB = 10**9
+LEAST_CPU_SECONDS = 0.05
+"""CPU time is counted in ticks of 10 ms: what took fewer than five is not told per GB."""
 
 
 class NotRun(Exception):
@@ -137,6 +141,11 @@ def _leaving(subject: Subject, fallen: dict[str, NotRun | Wrong]) -> Iterator[No
         yield
     except (NotRun, Wrong) as error:
         fallen[subject.name] = error
+    except Exception as defect:  # border to whatever is measured: its defect must not cost the night's other results
+        where = traceback.extract_tb(defect.__traceback__)[-1]
+        fallen[subject.name] = Wrong(
+            f"{type(defect).__name__}: {defect} ({Path(where.filename).name}, line {where.lineno})"
+        )
 
 
 def row_of(scenario: Scenario, subject: Subject, samples: Sequence[Sample], fallen: NotRun | Wrong | None) -> Row:
@@ -159,19 +168,26 @@ def row_of(scenario: Scenario, subject: Subject, samples: Sequence[Sample], fall
         row,
         mb_per_s=_median(rates) if bytes_ else None,
         objects_per_s=_median(objects),
-        cpu_s_per_gb=_median([sample.cpu_seconds * GB / sample.bytes for sample in samples]) if bytes_ else None,
+        cpu_s_per_gb=_cpu_per_gb([sample.cpu_seconds for sample in samples], bytes_),
         peak_rss_mb=_median([sample.peak_rss / MB for sample in samples]),
         objects=round(statistics.median(sample.objects for sample in samples)),
         bytes=bytes_,
         seconds=_median([sample.seconds for sample in samples]),
         repeats=len(samples),
         spread=quartiles(rates if bytes_ else objects),
-        sender_cpu_s_per_gb=_median([each * GB / bytes_ for each in senders]) if senders and bytes_ else None,
+        sender_cpu_s_per_gb=_cpu_per_gb(senders, bytes_),
         figures={
             name: _median([sample.figures[name] for sample in samples if name in sample.figures])
             for name in dict.fromkeys(name for sample in samples for name in sample.figures)
         },
     )
+
+
+def _cpu_per_gb(seconds: Sequence[float], size: int) -> float | None:
+    """None where the samples are too short for the kernel's clock."""
+    if not size or not seconds or statistics.median(seconds) < LEAST_CPU_SECONDS:
+        return None
+    return _median([each * GB / size for each in seconds])
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float]:

@@ -63,9 +63,7 @@ def file_system(folder: Path) -> str:
 
 
 def _versions() -> list[tuple[str, str]]:
-    return [(name, _library(name)) for name in LIBRARIES] + [
-        (name, _program(*call)) for name, call in PROGRAMS.items()
-    ]
+    return [(name, _library(name)) for name in LIBRARIES] + [(name, _program(*call)) for name, call in PROGRAMS.items()]
 
 
 def _library(name: str) -> str:

@@ -30,6 +30,7 @@ class Limosa(CommandGroup):
         "priority": Entry("cluster.cli.priority", "Say which studies move first."),
         "exceptions": Entry("cluster.cli.exceptions", "Studies that need a person."),
         "custody": Entry("cluster.cli.custody", "Who did what to a study, and whether the record holds."),
+        "bench": Entry("cluster.cli.bench", "Measure throughput on this machine."),
     }
 
 

@@ -1,6 +1,11 @@
 """Every scenario, in the order of the report: each module offers its own."""
 
 from perf.harness import Scenario
-from perf.scenarios import receive
+from perf.scenarios import associations, end_to_end, orthanc, receive
 
-SCENARIOS: tuple[Scenario, ...] = (*receive.SCENARIOS,)
+SCENARIOS: tuple[Scenario, ...] = (
+    *receive.SCENARIOS,
+    *orthanc.SCENARIOS,
+    *end_to_end.SCENARIOS,
+    *associations.SCENARIOS,
+)

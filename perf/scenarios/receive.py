@@ -14,6 +14,7 @@ from perf.peers.limosa_receiver import HandOver
 from perf.peers.program import START_SECONDS, Program, python
 from perf.peers.receiver import MEMORY_FOLDER, Receiver
 from perf.peers.scripts import Answering, Limosa, Pynetdicom
+from perf.targets import over
 
 ASSOCIATIONS = (1, 2, 4)
 LIMIT_BUFFERS = (64 << 10, 256 << 10, 1 << 20)
@@ -57,7 +58,7 @@ TINY = Kind(
 )
 MG = Kind(
     name="mg",
-    title="objects of 50 MB, the size of a mammogram",
+    title="objects of 50 MB, as large as mammograms",
     archive="big:size=52428800",
     instances=24,
     bytes=52_430_000,
@@ -246,15 +247,11 @@ def with_digests(kind: Kind, associations: int, scale: Scale) -> list[Subject]:
     return subjects
 
 
-def _over(associations: int) -> str:
-    return "one association" if associations == 1 else f"{associations} associations"
-
-
 SCENARIOS: tuple[Scenario, ...] = (
     *(
         Scenario(
             name=f"receive-{kind.name}-{associations}",
-            title=f"Receive {kind.title} over {_over(associations)}, until each is acknowledged.",
+            title=f"Receive {kind.title} over {over(associations)}, until each is acknowledged.",
             subjects=partial(receivers, kind, associations),
             quick=associations == 1,
         )
@@ -273,7 +270,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *(
         Scenario(
             name=f"digest-ct-{associations}",
-            title=f"Receive {CT.title} over {_over(associations)}, take the digests, and what the machine can do.",
+            title=f"Receive {CT.title} over {over(associations)}, take the digests, and what the machine can do.",
             subjects=partial(with_digests, CT, associations),
             quick=associations == 1,
         )

@@ -90,7 +90,12 @@ def test_a_group_without_a_command_prints_its_help_and_nothing_empty(words: tupl
 
 @pytest.mark.parametrize(
     ("words", "meant"),
-    [(("stats",), "'status'"), (("exceptions", "lst"), "'list'"), (("run", "--limt", "3", "x"), "--limit")],
+    [
+        (("stats",), "'status'"),
+        (("exceptions", "lst"), "'list'"),
+        (("studies", "list", "x", "--limt", "3"), "--limit"),
+        (("exceptions", "resolve", "x"), "acknowledge, retry, renew, exclude"),
+    ],
     ids=str,
 )
 def test_a_mistyped_word_is_answered_with_the_nearest_right_one(words: tuple[str, ...], meant: str) -> None:

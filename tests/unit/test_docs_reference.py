@@ -112,10 +112,9 @@ def test_no_setting_is_listed_that_does_not_exist() -> None:
 
 
 def commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
-    inner = getattr(command, "commands", None)
-    if inner is None:
+    inner = getattr(command, "commands", {})
+    if not inner or command.invoke_without_command:
         yield path, command
-        return
     for name, each in inner.items():
         yield from commands(each, f"{path} {name}")
 

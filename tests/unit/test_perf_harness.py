@@ -14,6 +14,7 @@ class Told:
     seconds: Sequence[float]
     diary: list[str] = field(default_factory=list)
     size: int = 2_000_000
+    cpu_seconds: float = 0.1
     missing: str = ""
     wrong_in_turn: int | None = None
     about: str = "is told what to say"
@@ -34,9 +35,9 @@ class Told:
             seconds=self.seconds[turn],
             bytes=self.size,
             objects=4,
-            cpu_seconds=0.01,
+            cpu_seconds=self.cpu_seconds,
             peak_rss=50_000_000,
-            sender_cpu_seconds=0.02,
+            sender_cpu_seconds=0.2,
             figures={"waits": turn},
         )
 
@@ -65,9 +66,15 @@ def test_the_first_turn_does_not_count_and_the_rest_is_a_median() -> None:
 
     assert (row.mb_per_s, row.objects_per_s, row.seconds, row.repeats) == (1.0, 2.0, 2.0, 3)
     assert row.spread == (0.75, 1.5)
-    assert (row.cpu_s_per_gb, row.sender_cpu_s_per_gb, row.peak_rss_mb) == (5.0, 10.0, 50.0)
+    assert (row.cpu_s_per_gb, row.sender_cpu_s_per_gb, row.peak_rss_mb) == (50.0, 100.0, 50.0)
     assert (row.objects, row.bytes, row.associations) == (4, 2_000_000, 4)
     assert row.figures == {"waits": 2.0}
+
+
+def test_cpu_time_too_short_for_the_kernels_clock_is_not_told() -> None:
+    (row,) = rows(Told("a", [1] * 4, cpu_seconds=0.02))
+
+    assert (row.cpu_s_per_gb, row.sender_cpu_s_per_gb, row.mb_per_s) == (None, 100.0, 2.0)
 
 
 def test_work_without_bytes_is_rated_by_objects_alone() -> None:
@@ -92,16 +99,15 @@ def test_a_subject_that_does_wrong_loses_the_samples_it_had() -> None:
     assert other.repeats == 3
 
 
-def test_everything_is_closed_after_a_defect() -> None:
+def test_a_defect_of_a_subject_costs_its_own_row_alone() -> None:
     diary: list[str] = []
-    defect = Told("a", [], diary)
 
-    try:
-        rows(defect, Told("b", [1] * 4, diary))
-    except IndexError:
-        diary.append("defect shown")
+    broken, other = rows(Told("a", [], diary), Told("b", [1] * 4, diary))
 
-    assert diary[-3:] == ["a closes", "b closes", "defect shown"]
+    assert (broken.failed, broken.mb_per_s) == (True, None)
+    assert broken.not_run.startswith("IndexError: ") and "test_perf_harness.py, line " in broken.not_run
+    assert other.repeats == 3
+    assert diary[-2:] == ["a closes", "b closes"]
 
 
 def test_a_scenario_is_asked_for_by_its_name_or_its_beginning() -> None:
