@@ -25,6 +25,7 @@ from storage.ledger.records import ValidateClaim
 from storage.packs.crc64 import crc64
 from storage.packs.index import InvalidIndex
 from storage.packs.model import Container, Member, PackId
+from storage.packs.naming import instance_key, strangers
 from storage.packs.reader import PackReader
 from storage.sinks.protocol import Sink
 from storage.spool import LandingPlace
@@ -100,9 +101,10 @@ class Validator:
             facts.sop_uid: facts for facts in self._ledger.facts.instances(claim.study_key, claim.revision)
         }
         read_back = ReadBack(ledger)
+        sink, pack = self._sinks[claim.destination], PackId(study_uid=claim.study_uid, revision=claim.revision)
         reader = PackReader(
-            self._sinks[claim.destination],
-            PackId(study_uid=claim.study_uid, revision=claim.revision),
+            sink,
+            pack,
             claim.receipt.container,
             claim.receipt.key,
             device=claim.receipt.device,
@@ -123,7 +125,11 @@ class Validator:
                     self._compare(read_back, member, pieces)
                 except (IntegrityError, FileNotFoundError) as error:
                     read_back.cannot_read(member.facts.sop_uid, error)
-        if read_back.proven and claim.receipt.container is not Container.P10:
+        if claim.receipt.container is Container.P10:
+            key = claim.receipt.key
+            sop_keys = {instance_key(key, facts.series_uid, facts.sop_uid) for facts in ledger.values()}
+            read_back.strangers.update(strangers(pack, key, sop_keys, sink.loose(pack, key)))
+        elif read_back.proven:
             return read_back, around_instances(reader, summed, claim.receipt.crc64)
         return read_back, ""
 
@@ -184,5 +190,5 @@ def counts_of(read_back: ReadBack) -> ValidationCounts:
         digests_compared=read_back.digests_compared,
         mismatches=read_back.mismatches,
         missing=len(read_back.missing),
-        surplus=len(read_back.surplus),
+        surplus=len(read_back.surplus) + len(read_back.strangers),
     )

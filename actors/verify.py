@@ -33,6 +33,8 @@ class ReadBack:
     """SOP Instance UID -> class of the error."""
     seen: set[str] = field(default_factory=set)
     repeated: set[str] = field(default_factory=set)
+    strangers: set[str] = field(default_factory=set)
+    """What lies among the study's loose instances and nobody delivered, by its name there."""
 
     def compare(self, found: InstanceFacts) -> None:
         """One instance was read and described."""
@@ -71,7 +73,7 @@ class ReadBack:
     def proven(self) -> bool:
         """Exactly the ledger's instances, each once, each byte and digest as recorded."""
         return bool(self.seen) and not (
-            self.missing or self.surplus or self.repeated or self.differing or self.unreadable
+            self.missing or self.surplus or self.strangers or self.repeated or self.differing or self.unreadable
         )
 
     def evidence(self) -> dict[str, Any]:
@@ -80,12 +82,14 @@ class ReadBack:
             "instances": self.instances,
             "missing": _some(self.missing),
             "surplus": _some(self.surplus),
+            "strangers": _some(self.strangers),
             "repeated": _some(self.repeated),
             "differing": dict(sorted(self.differing.items())[:EVIDENCE_UIDS]),
             "unreadable": dict(sorted(self.unreadable.items())[:EVIDENCE_UIDS]),
             "counts": {
                 "missing": len(self.missing),
                 "surplus": len(self.surplus),
+                "strangers": len(self.strangers),
                 "repeated": len(self.repeated),
                 "differing": len(self.differing),
                 "unreadable": len(self.unreadable),

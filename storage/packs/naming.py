@@ -11,6 +11,7 @@ everything they find there.
 """
 
 import re
+from collections.abc import Collection, Iterable, Iterator
 
 from blake3 import blake3
 
@@ -90,6 +91,30 @@ def _named(key: str, container: Container) -> tuple[PackId, Container] | None:
 def instance_key(folder: str, series_uid: Uid, sop_uid: Uid) -> str:
     """The key of one loose instance in the `pack_key` of its study."""
     return f"{folder}{series_uid}/{sop_uid}.dcm"
+
+
+def study_folder(pack: PackId, key: str) -> str:
+    """The folder of all revisions of the loose study at `key`, ending in a slash.
+
+    Raises
+    ------
+    ValueError
+        `key` is no folder of this loose study.
+    """
+    index_key_beside(pack, Container.P10, key)
+    return key.removesuffix(f"{_revision(pack)}/")
+
+
+def strangers(pack: PackId, key: str, sop_keys: Collection[str], present: Iterable[str]) -> Iterator[str]:
+    """Those keys of `present` that nobody delivered into the study's folder, as named within it.
+
+    `sop_keys` are the keys of the revision's instances. Other revisions are deliveries of their own.
+    """
+    folder = study_folder(pack, key)
+    for found in present:
+        named = pack_named(found)
+        if found not in sop_keys and (named is None or named[0] == pack):
+            yield found.removeprefix(folder)
 
 
 def index_key(pack: PackId, prefix: str = "") -> str:

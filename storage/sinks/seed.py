@@ -112,6 +112,10 @@ class SeedSink:
                 if named is not None:
                     yield HeldPack(pack=named[0], container=named[1], device=slot.device.id)
 
+    def loose(self, pack: PackId, key: str) -> Iterator[str]:
+        """Devices hold packs only."""
+        yield from ()
+
     def size(self, key: str, *, device: str = "") -> int:
         return self._slot(device).device.size(key)
 

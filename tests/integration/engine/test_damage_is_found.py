@@ -48,3 +48,32 @@ def test_one_flipped_byte_names_one_instance(engine, free_port, suffix):
     assert problem.study_uid == damaged[0] and problem.blocking
     assert problem.evidence["counts"]["unreadable"] == 1
     assert problem.evidence["counts"]["missing"] == 0
+
+
+@pytest.mark.parametrize("name", ["r0001/1.2.3/9.9.dcm", "9.9.dcm", "r0001/notes.txt"])
+def test_what_a_stranger_put_among_loose_instances_is_named(engine, free_port, name):
+    receiver_port = free_port()
+    archive = synthetic_archive(studies=2, seed=11, instances=2, side=16)
+    with Simulator(archive, destinations={"MIG01": ("127.0.0.1", receiver_port)}) as pacs:
+        job = engine(pacs.port, receiver_port=receiver_port, layout="p10")
+        job.take_inventory()
+        job.plan()
+        job.start_movers()
+        job.wait_until(lambda: not job.ledger.status.left_of("pull"), 60, "every study to be written")
+    options = job.job.destinations[0]
+    client, keys = objects(options)
+    chosen = sorted(job.statuses())[0]
+    folder = next(key for key in keys if f"/{chosen}/r0001/" in key).partition("/r0001/")[0]
+    # Another revision of the study is a delivery of its own.
+    for placed in (name, "r0002/1.2.3/8.8.dcm"):
+        client.put_object(Bucket=options.bucket, Key=f"{folder}/{placed}", Body=b"DICM?")
+
+    job.start_validator()
+    job.finish()
+    job.stop()
+
+    (problem,) = job.problems()
+    assert (problem.kind, problem.study_uid) == ("DIGEST_MISMATCH", chosen)
+    assert problem.evidence["strangers"] == [name]
+    assert (problem.evidence["counts"]["strangers"], problem.evidence["counts"]["missing"]) == (1, 0)
+    assert list(job.statuses().values()).count(StudyStatus.DONE) == 1
