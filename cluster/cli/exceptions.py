@@ -27,7 +27,7 @@ PAGE = 1_000
 
 Number = Annotated[int, typer.Argument(metavar="ID", help="As `exceptions list` shows it.", show_default=False)]
 Numbers = Annotated[
-    list[int] | None, typer.Argument(metavar="[ID]...", help="As `exceptions list` shows them.", show_default=False)
+    list[int] | None, typer.Argument(metavar="ID", help="As `exceptions list` shows them.", show_default=False)
 ]
 
 

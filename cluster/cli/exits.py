@@ -51,7 +51,8 @@ def ended(run: Callable[[], object]) -> int:
 
 def usage(error: TyperException) -> str:
     """What is wrong with the command line; empty where Typer has printed a command's help instead."""
-    sentence = error.format_message()
+    # Typer lists choices one a line; everything else that we tell is one line.
+    sentence = " ".join(error.format_message().split())
     context = getattr(error, "ctx", None)
     if not sentence or context is None:
         return sentence

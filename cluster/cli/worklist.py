@@ -11,7 +11,7 @@ from cluster.cli.arguments import given_uid
 from cluster.cli.exits import Stop
 from imaging.uid import InvalidUid, Uid, parse_uid
 
-StudyUids = Annotated[list[str] | None, typer.Argument(metavar="[STUDY_UID]...", help="Study Instance UIDs.")]
+StudyUids = Annotated[list[str] | None, typer.Argument(metavar="STUDY_UID", help="Study Instance UIDs.")]
 StudyFile = Annotated[
     Path | None, typer.Option("--studies", help="A CSV whose first column holds Study Instance UIDs.")
 ]
