@@ -122,15 +122,16 @@ class Walker:
 
     __slots__ = ("_base", "_data", "flags", "guessed", "octets", "size", "visits")
 
-    def __init__(self, octets: Octets) -> None:
+    def __init__(self, octets: Octets, held: bytes = b"", base: int = 0) -> None:
+        """`held`: bytes of the octets from `base` on that were read already."""
         self.octets = octets
         self.size = octets.size
         self.visits = 0
         self.flags: set[Flag] = set()
         self.guessed = False
         """How a sequence is written was told by what surrounds it, not by its own bytes alone."""
-        self._data = b""
-        self._base = 0
+        self._data = held
+        self._base = base
 
     def read(self, start: int, length: int) -> bytes:
         """The bytes of a value that was found by walking, so they exist."""

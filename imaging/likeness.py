@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 from imaging.canonical import PIXELS, Level, can1, can1_of, encoded, rows, top_level
-from imaging.elements import LONG_VRS, UNDEFINED, Element, Encoding, Scan, Walker
+from imaging.elements import LONG_VRS, UNDEFINED, WINDOW, Element, Encoding, Scan, Walker
 from imaging.flags import Flag
 from imaging.header import SERIES_INSTANCE_UID, Header, read_header
 from imaging.octets import MemoryOctets, Octets
@@ -69,9 +69,10 @@ class Likenesses:
         encoding = encoding_of(transfer_syntax)
         if is_deflated(transfer_syntax) or encoding not in _TEMPLATES:
             return Reading(read_header(octets, dataset_offset, transfer_syntax))
+        data = bytes(octets.read(dataset_offset, WINDOW)) if self._known else b""
         for likeness in self._known:
-            if likeness.encoding is encoding:
-                reading = likeness.recognise(octets, dataset_offset, transfer_syntax)
+            if likeness.encoding is encoding and likeness.may_fit(data):
+                reading = likeness.recognise(octets, data, dataset_offset, transfer_syntax)
                 if reading is not None:
                     self._put(likeness, likeness)
                     return reading
@@ -156,10 +157,11 @@ class _Run:
 class _Loose:
     """One element whose length and value differ: what of its header is as before, and how its length is written."""
 
-    __slots__ = ("head", "lead", "length", "tag", "vr")
+    __slots__ = ("head", "lead", "length", "tag", "undefined", "vr")
 
     def __init__(self, element: Element, octets: bytes) -> None:
         self.tag, self.vr = element.tag, element.vr
+        self.undefined = element.length == UNDEFINED
         self.lead = element.value - element.start
         self.length = _SHORT if self.vr and self.vr not in _LONG_CODES else _LONG
         self.head = octets[element.start : element.value - self.length.size]
@@ -178,12 +180,24 @@ class Likeness:
         self._records = [(run.key, run.records) for run, _ in self._turns if run.count]
         self._count = sum(run.count for run, _ in self._turns)
 
-    def recognise(self, octets: Octets, start: int, transfer_syntax: str) -> "Reading | None":
-        """The dataset taken apart by its likeness; None where it does not fit."""
-        if not self._turns:
-            return None
-        walker = Walker(octets)
-        data, _, _ = walker.window(start)
+    def may_fit(self, data: bytes) -> bool:
+        """False where the header that begins `data` cannot be like this one: cheap, since most are not."""
+        at = 0
+        for run, other in self._turns:
+            if not data.startswith(run.octets, at):
+                return False
+            at += len(run.octets)
+            if other is None or other.undefined:
+                break
+            value = at + other.lead
+            if value > len(data):
+                return False
+            at = value + other.length.unpack_from(data, value - other.length.size)[0]
+        return bool(self._turns)
+
+    def recognise(self, octets: Octets, data: bytes, start: int, transfer_syntax: str) -> "Reading | None":
+        """The dataset at `start` taken apart by its likeness; None where it does not fit. `data`: its first window."""
+        walker = Walker(octets, data, start)
         places: list[int] = []
         loose: list[Element] = []
         at = 0
