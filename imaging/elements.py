@@ -34,6 +34,10 @@ MAX_ELEMENTS = 50_000
 """Elements in one dataset or item; the fullest vendor headers have about 2,000."""
 MAX_VISITS = 20_000_000
 """Element and item headers looked at per walker, about 10 s of work: a slide of 100,000 tiles needs 4 million."""
+LEAST_VISITS = 100_000
+VISITS_PER_BYTE = 2
+"""Headers looked at for each byte of the object, beyond `LEAST_VISITS`. A header has at least eight bytes and is looked at
+twice for each level above it, so 15 levels stay below; nested emptiness made to keep us busy does not."""
 
 _SHORT = "AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US"
 _LONG = "OB OD OF OL OV OW SQ SV UC UN UR UT UV"
@@ -91,6 +95,9 @@ _BARE = {
 }
 _LENGTH = {Encoding.EXPLICIT_LE: struct.Struct("<L"), Encoding.EXPLICIT_BE: struct.Struct(">L")}
 _BIG_ITEM = b"\xff\xfe\xe0\x00"
+_OPEN_VRS = frozenset(("SQ", "UN", ""))
+"""What may have undefined length besides pixels (PS3.5 section 7.1.1); readers look for the end of others by their own
+lights."""
 _SMALLEST, _LONGEST = 8, 12
 """Bytes of the shortest and longest header of an element or item."""
 
@@ -120,13 +127,14 @@ def scan(octets: Octets, start: int, encoding: Encoding) -> Scan:
 class Walker:
     """Walks datasets and items of one object through a window. For one thread; `flags` grows as it walks."""
 
-    __slots__ = ("_base", "_data", "flags", "guessed", "octets", "size", "visits")
+    __slots__ = ("_base", "_data", "flags", "guessed", "most", "octets", "size", "visits")
 
     def __init__(self, octets: Octets, held: bytes = b"", base: int = 0) -> None:
         """`held`: bytes of the octets from `base` on that were read already."""
         self.octets = octets
         self.size = octets.size
         self.visits = 0
+        self.most = min(MAX_VISITS, LEAST_VISITS + VISITS_PER_BYTE * self.size)
         self.flags: set[Flag] = set()
         self.guessed = False
         """How a sequence is written was told by what surrounds it, not by its own bytes alone."""
@@ -248,6 +256,8 @@ class Walker:
                     vr = ""
                     length = unpack_bare(data, position - base)[2]
             if length == UNDEFINED:
+                if vr not in _OPEN_VRS and tag != PIXEL_DATA:
+                    self.flags.add(Flag.UNDEFINED_LENGTH)
                 element = Element(tag, vr, position, value, length, 0)
                 end = self.skip(element, limit, encoding, depth)
                 data, base, safe = self._look(end, limit)
@@ -383,7 +393,7 @@ class Walker:
 
     def _count(self, visits: int, position: int) -> None:
         self.visits += visits
-        if self.visits > MAX_VISITS:
+        if self.visits > self.most:
             raise MalformedDataset("too many elements in all", position)
 
 

@@ -18,6 +18,8 @@ class Flag(StrEnum):
     """The transfer syntax promises explicit VRs, the dataset has none."""
     UNKNOWN_VR = "UNKNOWN_VR"
     """Two capital letters that are no VR of PS3.5 stand where one should."""
+    UNDEFINED_LENGTH = "UNDEFINED_LENGTH"
+    """Something that is neither sequence nor pixels has undefined length; readers differ in where it ends."""
     CHARSET_UNDECLARED = "CHARSET_UNDECLARED"
     """Text outside ASCII although no character set is declared."""
     CHARSET_UNDECODABLE = "CHARSET_UNDECODABLE"

@@ -45,6 +45,7 @@ DOUBTFUL = frozenset(
         Flag.TRAILING_BYTES,
         Flag.IMPLICIT_IN_EXPLICIT,
         Flag.UNKNOWN_VR,
+        Flag.UNDEFINED_LENGTH,
         Flag.PIXEL_TRUNCATED,
     )
 )

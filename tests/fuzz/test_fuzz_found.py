@@ -2,6 +2,7 @@
 
 import json
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -10,11 +11,19 @@ from pathlib import Path
 import fuzz_association
 import fuzz_pack
 import pytest
+from fuzz_dataset import identity
 from fuzz_line import Line
 
 from actors.dimse.association import Association
 from actors.dimse.violation import PeerGone, ProtocolViolation
 from actors.dimse.wire import Wire
+from imaging.errors import MalformedDataset
+from imaging.facts import InstanceFacts
+from imaging.flags import Flag
+from imaging.instance import describe
+from imaging.octets import MemoryOctets
+from imaging.part10 import encode_meta
+from imaging.syntaxes import EXPLICIT_LE
 from storage.packs.index import InvalidIndex, parse_index
 from storage.packs.reader import _Cutter
 
@@ -65,6 +74,42 @@ def test_many_tiny_members_of_one_piece_cost_no_more_than_their_bytes() -> None:
         assert b"".join(cutter.take(16)) == bytes(16)
 
     assert time.process_time() - began < 2
+
+
+ITEM, ITEM_END = b"\xfe\xff\x00\xe0" + b"\xff" * 4, b"\xfe\xff\x0d\xe0" + bytes(4)
+SEQUENCE_END = b"\xfe\xff\xdd\xe0" + bytes(4)
+META = encode_meta(None, None, EXPLICIT_LE)
+
+
+def nested(depth: int, inside: bytes, vr: bytes = b"SQ") -> bytes:
+    for _ in range(depth):
+        inside = struct.pack("<HH2sHL", 0x0040, 0xA730, vr, 0, 0xFFFFFFFF) + ITEM + inside + ITEM_END + SEQUENCE_END
+    return inside
+
+
+def described(dataset: bytes) -> InstanceFacts:
+    return describe(MemoryOctets(META + dataset + identity(EXPLICIT_LE)), len(META), EXPLICIT_LE, bytes(32))
+
+
+def test_nested_emptiness_keeps_nobody_busy_for_longer_than_its_bytes_deserve() -> None:
+    empty = struct.pack("<HH2sHL", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF) + (ITEM + ITEM_END) * 20_000 + SEQUENCE_END
+    began = time.process_time()
+
+    with pytest.raises(MalformedDataset, match="too many elements in all"):
+        described(nested(60, empty))
+
+    assert time.process_time() - began < 10
+
+
+def test_a_report_nested_as_deep_as_any_is_described() -> None:
+    text = struct.pack("<HH2sH", 0x0040, 0xA040, b"CS", 4) + b"TEXT"
+
+    assert described(nested(15, nested(1, text) * 500)).flags == (Flag.OUT_OF_ORDER,)
+
+
+def test_a_value_of_undefined_length_that_is_no_sequence_is_flagged() -> None:
+    assert Flag.UNDEFINED_LENGTH in described(nested(2, b"", b"OB")).flags
+    assert Flag.UNDEFINED_LENGTH not in described(nested(2, b"")).flags
 
 
 @pytest.mark.parametrize("path", sorted((HERE / "corpus" / "association").iterdir()), ids=lambda path: path.name)
