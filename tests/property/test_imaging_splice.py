@@ -25,10 +25,11 @@ from imaging.elements import Element, Encoding
 from imaging.errors import MalformedDataset, Unspliceable
 from imaging.flags import Flag
 from imaging.header import Header, read_header
-from imaging.octets import MemoryOctets, Octets, chunks
+from imaging.octets import JoinedOctets, MemoryOctets, Octets, Span, chunks
 from imaging.part10 import Part10, split_part10
 from imaging.pixels import digest_pixels
 from imaging.splice import Edit, splice
+from storage.spool import FileOctets
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -269,3 +270,36 @@ def test_a_splice_copies_no_pixels() -> None:
     assert joined.spans[-1].stop - joined.spans[-1].start >= 1 << 20
     assert bytes(joined.read(joined.size - 4, 100)) == bytes(4)
     assert header.scan.encoding is Encoding.EXPLICIT_LE
+
+
+def test_a_file_in_the_spool_is_spliced_as_one_in_memory(tmp_path: Path) -> None:
+    content = written({0x00100020: "1", 0x00204000: "x" * 9000}, ExplicitVRLittleEndian, bytes(range(256)) * 8000)
+    path = tmp_path / "spooled"
+    path.write_bytes(content)
+
+    with path.open("rb") as file:
+        octets = FileOctets(file.fileno(), len(content))
+        envelope, header = opened(octets)
+        joined = splice(octets, envelope.dataset_offset, header, EDITS)
+        found = b"".join(chunks(joined, 0, joined.size))
+
+    assert found == spliced(content, EDITS)
+
+
+@given(
+    pieces=st.lists(st.tuples(st.binary(max_size=9), st.integers(0, 9), st.integers(0, 9)), max_size=5),
+    start=st.integers(0, 50),
+    length=st.integers(0, 50),
+)
+def test_joined_octets_read_like_the_bytes_they_are_made_of(
+    pieces: list[tuple[bytes, int, int]], start: int, length: int
+) -> None:
+    spans = [(content, min(a, b, len(content)), min(max(a, b), len(content))) for content, a, b in pieces]
+    whole = b"".join(content[a:b] for content, a, b in spans)
+
+    joined = JoinedOctets([Span(MemoryOctets(content), a, b) for content, a, b in spans])
+
+    assert joined.size == len(whole)
+    assert bytes(joined.read(start, length)) == whole[start : start + length]
+    stop = min(start + length, len(whole))
+    assert b"".join(chunks(joined, start, stop)) == whole[start:stop]

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import psycopg
 import pydicom
 import pytest
 from pydicom.datadict import tag_for_keyword
@@ -182,3 +183,37 @@ def test_a_resumed_study_is_coerced_as_one_that_never_stopped(moving, large, wai
     for part10 in job.datasets("cloud", large.manifest().study_uids[0]).values():
         assert read(part10).InstitutionName == "North Hospital"
     assert set(job.statuses().values()) == {StudyStatus.DONE}
+
+
+NOTING = """
+select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
+and starts_with(query, 'copy upload_part')"""
+
+
+@pytest.mark.parametrize("same_rules", [True, False])
+def test_an_object_that_was_complete_before_a_crash_is_adopted_under_the_same_rules_only(
+    moving, same_rules, wait_until
+):
+    archive = synthetic_archive(studies=1, seed=5)
+    with moving(archive, RULES, limits={"attempts": 5}) as job:
+        job.take_inventory()
+        job.plan()
+        with psycopg.connect(job.job.ledger.url) as connection:
+            connection.execute("lock table upload_part in share mode")
+            mover = job.spawn_mover()
+            wait_until(lambda: bool(job.rows(NOTING)), 30, "the object to be complete and the journal to wait")
+            mover.kill()
+            connection.rollback()
+        if not same_rules:
+            job.job = replace(job.job, coercion=CoercionOptions(**(RULES | {"previous_source": "OTHER"})))
+        job.start_movers()
+        job.start_validator()
+        job.finish()
+        job.stop()
+
+    if same_rules:
+        assert set(job.statuses().values()) == {StudyStatus.DONE}
+        assert job.kinds() == set()
+    else:
+        assert job.kinds() == {"PACK_CONFLICT"}
+    assert len(job.objects()) == 1
