@@ -94,17 +94,20 @@ class FileOctets:
         return self._size
 
     def read(self, start: int, length: int) -> memoryview:
-        view = memoryview(bytearray(max(0, min(length, self._size - start))))
-        done = 0
-        while done < len(view):
+        left = max(0, min(length, self._size - start))
+        pieces: list[bytes] = []
+        while left:
             try:
-                got = os.preadv(self._descriptor, [view[done:]], start + done)
+                # Unlike a buffer to read into, what this returns is not filled with zeros first.
+                piece = os.pread(self._descriptor, left, start)
             except OSError as error:
                 raise storage_error(error, "read", "spool") from error
-            if got == 0:
+            if not piece:
                 break
-            done += got
-        return view[:done]
+            pieces.append(piece)
+            start += len(piece)
+            left -= len(piece)
+        return memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
 
 class SpoolFile:
