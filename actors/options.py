@@ -140,6 +140,12 @@ class Receiver(Options):
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: Port
     processes: int = Field(default=1, ge=1, le=64, description="mover processes that share this title and port")
+    most_processes: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="as many as there may be once those at work saturate their cores; absent: no more than `processes`",
+    )
     associations: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
         default=AUTO,
         description='C-MOVE associations per process; "auto": as many as the source\'s, if memory holds them',
@@ -154,6 +160,11 @@ class Receiver(Options):
         for text in allow:
             ip_network(text, strict=False)
         return allow
+
+    @property
+    def largest(self) -> int:
+        """Processes there may ever be."""
+        return max(self.processes, self.most_processes or 1)
 
     @model_validator(mode="after")
     def _has_a_certificate_for_tls(self) -> "Receiver":

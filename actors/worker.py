@@ -19,6 +19,7 @@ import structlog
 
 from actors.faults import fault_site
 from actors.leases import Lease, LeaseKeeper
+from actors.load import Load
 from actors.options import MoverLimits
 from actors.problems import problem
 from storage.errors import LostClaim, Retryable
@@ -173,6 +174,7 @@ class Worker(Generic[C]):
         self._limits = limits
         self._duty = duty
         self._tally = tally
+        self._load = Load()
         self._keeper = LeaseKeeper[C](self._renew, limits.lease, self._beat)
         self._lanes = Lanes(name, lanes, self._turn, tally)
 
@@ -207,7 +209,7 @@ class Worker(Generic[C]):
     def _beat(self) -> None:
         # Every worker looks after dead ones, since the driver may be gone.
         self._ledger.claims.recover()
-        self._ledger.control.beat(self._name, self._tally.report())
+        self._ledger.control.beat(self._name, self._tally.report() | self._load.report())
 
     def _turn(self, lane: int) -> Turn:
         asked_at = time.monotonic()

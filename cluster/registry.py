@@ -34,7 +34,7 @@ def pull_bounds(job: Job) -> Bounds:
     """What the source may be asked with: the job's range, and never more than the receivers' lanes."""
     bounds = job.source.bounds
     lanes = [
-        None if receiver.associations == AUTO else receiver.processes * receiver.associations
+        None if receiver.associations == AUTO else receiver.largest * receiver.associations
         for receiver in job.receivers
     ]
     known = [count for count in lanes if count is not None]

@@ -17,14 +17,16 @@ from enum import StrEnum
 import structlog
 
 from actors.dimse.scu import DimseSource
+from actors.leases import RENEWALS_PER_LEASE
 from cluster.destinations import attach_destinations
+from cluster.growth import MoverPool
 from cluster.inventory.take import Pass, take_inventory
 from cluster.inventory.walk import Progress as InventoryProgress
 from cluster.job import Job
 from cluster.profile import informed
-from cluster.progress import Progress, look
+from cluster.progress import ALIVE, Progress, look
 from cluster.registry import register_job
-from cluster.runtime import RayRuntime, Worker
+from cluster.runtime import RayRuntime, RuntimeFault, Worker
 from cluster.services import Services
 from cluster.workers import feeders, job_setup, movers, validators
 from imaging.uid import Uid
@@ -148,6 +150,9 @@ class Run:
         self._watch_inventory = watch_inventory
         self._interrupted = interrupted
         self._workers_now = "no worker was at work"
+        self._movers: MoverPool | None = None
+        """None while this run moves nothing."""
+        self._ensure: Callable[[list[Worker]], None] = lambda workers: None
         self._log = structlog.get_logger("limosa.run")
         self._halted_since: float | None = None
         self._away_since: float | None = None
@@ -201,6 +206,7 @@ class Run:
                     if runtime.local
                     else "its workers go on by themselves until the next run, or `limosa pause`"
                 )
+                self._ensure = runtime.ensure
                 runtime.ensure(self._workers(registered, only))
                 try:
                     self._observe(lock, registered, kinds, only)
@@ -262,7 +268,12 @@ class Run:
         }
         found: list[Worker] = []
         if LeaseKind.PULL in kinds:
-            found += movers(self._job, setup)
+            beat = self._job.limits.lease / RENEWALS_PER_LEASE
+            self._movers = MoverPool(movers(self._job, setup), beat)
+            now = datetime.now(UTC)
+            found += self._movers.begin(
+                {row.name for row in self._ledger.control.workers() if now - row.beat_at < ALIVE}, now
+            )
         if LeaseKind.FEED in kinds:
             found += feeders(self._job, setup, there)
         if LeaseKind.VALIDATE in kinds:
@@ -307,7 +318,21 @@ class Run:
             if not any(self._left(kind, only) for kind in kinds):
                 return
             self._give_up_when_halted(progress)
+            self._add_movers()
             time.sleep(max(LOOK, LOOK_SHARE * (time.monotonic() - began)))
+
+    def _add_movers(self) -> None:
+        """Receivers whose processes are saturated have another one, within the job's limits."""
+        if self._movers is None:
+            return
+        for worker in self._movers.grow(self._ledger.control.workers(), datetime.now(UTC)):
+            try:
+                self._ensure([worker])
+            except RuntimeFault:
+                # The run goes on with the movers it has.
+                self._log.warning("mover_not_added", worker=worker.name)
+            else:
+                self._log.info("mover_added", worker=worker.name)
 
     def _give_up_when_halted(self, progress: Progress) -> None:
         if not progress.halted or progress.claims:

@@ -33,23 +33,21 @@ def job_setup(
     )
 
 
-def movers(job: Job, setup: JobSetup) -> list[Worker]:
-    """One mover per process of each receiver."""
-    return [
-        Worker(
-            name=name,
-            kind="mover",
-            start=partial(start_mover, MoverSetup(job=setup, name=name, names=names, receiver=receiver)),
-        )
-        for number, receiver in enumerate(job.receivers, start=1)
-        for names in (names_of(receiver, number),)
-        for name in names
-    ]
+def movers(job: Job, setup: JobSetup) -> list[tuple[int, list[Worker]]]:
+    """For each receiver: how many processes it starts with, and a mover for each that it may ever have."""
+    found: list[tuple[int, list[Worker]]] = []
+    for number, receiver in enumerate(job.receivers, start=1):
+        names = names_of(receiver, number)
+        setups = [MoverSetup(job=setup, name=name, names=names, receiver=receiver) for name in names]
+        workers = [Worker(name=each.name, kind="mover", start=partial(start_mover, each)) for each in setups]
+        found.append((receiver.processes, workers))
+    return found
 
 
 def names_of(receiver: Receiver, number: int) -> tuple[str, ...]:
-    """Worker names of a receiver's processes; AE titles may hold spaces, so they are numbered."""
-    return tuple(f"mover-{number}-{process}" for process in range(1, receiver.processes + 1))
+    """Worker names of a receiver's processes, those that may be added included: each has to know all whom it may hand
+    instances to. AE titles may hold spaces, so they are numbered."""
+    return tuple(f"mover-{number}-{process}" for process in range(1, receiver.largest + 1))
 
 
 def feeders(job: Job, setup: JobSetup, destinations: Mapping[str, int]) -> list[Worker]:

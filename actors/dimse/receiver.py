@@ -116,7 +116,7 @@ class Receiver:
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if self._options.processes > 1:
+            if self._options.largest > 1:
                 # Most sites register one AE title and port for us; the kernel spreads connections over the processes.
                 # Not set for a single process, where a second listener can only be a mistake.
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
