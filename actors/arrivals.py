@@ -17,6 +17,7 @@ from actors.intake import Arrival, Intake
 from actors.problems import problem
 from actors.renaming import renamed
 from actors.routing import Peers, Router
+from actors.siblings import is_rejection
 from imaging.errors import Mismatch, Refused
 from imaging.facts import InstanceFacts
 from imaging.flags import Flag
@@ -90,7 +91,11 @@ class Arrivals:
         return self._guarded(incoming, self._route)
 
     def handed_over(self, incoming: Incoming) -> int:
-        """As a call, for an instance that another process of this node received; it is not passed on again."""
+        """As a call, for an instance that another process of this node received; it is not passed on again. One that
+        was rejected there is awaited no longer here."""
+        if is_rejection(incoming):
+            self._awaited_no_longer(incoming)
+            return CANNOT_UNDERSTAND
         return self._guarded(incoming, self._keep)
 
     def _guarded(self, incoming: Incoming, handle: Callable[[Incoming, InstanceFacts], int]) -> int:
@@ -204,9 +209,14 @@ class Arrivals:
         except StorageError as error:
             self._log.warning("arrival_not_stored", error=type(error).__name__, code=error.code)
             return OUT_OF_RESOURCES
+        self._awaited_no_longer(incoming)
+        # The study may be pulled by any process that shares the title: it would ask for the instance again and again.
+        self._peers.rejected(incoming)
+        return CANNOT_UNDERSTAND
+
+    def _awaited_no_longer(self, incoming: Incoming) -> None:
         for intake in self._router.open_intakes():
             intake.reject(incoming.sop_uid)
-        return CANNOT_UNDERSTAND
 
     def _described(self, incoming: Incoming) -> InstanceFacts:
         """The facts of an instance by its dataset alone. Raises `Refused`."""

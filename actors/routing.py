@@ -25,6 +25,10 @@ class Peers(Protocol):
         """The C-STORE status of the process that holds the study, or None when none does."""
         ...
 
+    def rejected(self, incoming: Incoming) -> None:
+        """Each of them knows that the instance came and cannot be understood; whose it is cannot be told."""
+        ...
+
 
 class Router:
     """The open intakes of one process, by study."""

@@ -10,10 +10,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from actors.dimse.handover import HandoverClient, HandoverFailed
 from actors.dimse.incoming import Incoming
+from imaging.octets import MemoryOctets
 from imaging.uid import Uid
 
 MEMORY = 5.0
@@ -27,11 +30,24 @@ def socket_folder(job_folder: Path) -> Path:
     return Path(tempfile.gettempdir()) / f"limosa-{os.getuid()}-{tag}"
 
 
+def rejection(incoming: Incoming) -> Incoming:
+    """The same instance without its bytes: how a process tells another that it came and cannot be understood. A real
+    one is never empty, since its file meta is made by the receiver."""
+    return replace(incoming, part10=MemoryOctets(b""), dataset_offset=0)
+
+
+def is_rejection(incoming: Incoming) -> bool:
+    return not incoming.part10.size
+
+
 class NoSiblings:
     """The process is the only one of its AE title."""
 
     def offer(self, study_uid: Uid, incoming: Incoming) -> int | None:
         return None
+
+    def rejected(self, incoming: Incoming) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -59,6 +75,13 @@ class Siblings:
             with self._lock:
                 self._known.pop(study_uid, None)
             return None
+
+    def rejected(self, incoming: Incoming) -> None:
+        mark = rejection(incoming)
+        for name in sorted(self._names):
+            # One that is not there pulls nothing either.
+            with suppress(HandoverFailed):
+                self._client(name).offer(mark)
 
     def close(self) -> None:
         with self._lock:

@@ -1,22 +1,30 @@
 """What becomes of an instance that no open intake takes."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import pytest
 from blake3 import blake3
 
-from actors.arrivals import HELD, OUT_OF_RESOURCES, Arrivals
+from actors.arrivals import CANNOT_UNDERSTAND, HELD, OUT_OF_RESOURCES, Arrivals
+from actors.dimse.handover import HandoverServer
 from actors.dimse.incoming import Incoming, Peer
 from actors.intake import Intake
 from actors.routing import Router
-from actors.siblings import NoSiblings
+from actors.siblings import NoSiblings, Siblings
+from actors.source import InstanceRef
 from imaging.octets import MemoryOctets
 from imaging.part10 import encode_meta
 from imaging.uid import Uid
+from storage.budget import MemoryBudget
 from storage.ledger.facts import KnownArrival
-from storage.spool import Quarantine
+from storage.spool import LandingPlace, Quarantine, Spool
 
 STUDY = Uid("1.2.3")
 SOP_CLASS = "1.2.840.10008.5.1.4.1.1.2"
@@ -145,3 +153,39 @@ def test_a_straggler_of_an_attempt_that_ended_is_left_to_the_next_one(router, le
 
     assert status == OUT_OF_RESOURCES
     assert ledger.kinds == []
+
+
+@contextmanager
+def listening(name: str, folder: Path, arrivals: Arrivals) -> Iterator[None]:
+    """A sibling takes what is handed over to it."""
+    place = LandingPlace(Spool(folder / "spool"), MemoryBudget(8 << 20), 1 << 20)
+    server = HandoverServer(folder / f"{name}.sock", place.open, arrivals.handed_over)
+    server.start()
+    try:
+        yield
+    finally:
+        server.stop()
+        place.spool.close()
+
+
+def test_bytes_that_are_no_dataset_are_awaited_no_longer_in_whichever_process_pulls_the_study(router, ledger, tmp_path):
+    names = frozenset({"mover-1", "mover-2", "mover-gone"})
+    wanted = InstanceRef(series_uid=Uid("1.2.3.1"), sop_uid=Uid("1.2.3.1.1"))
+    there = arrivals_of(router, ledger, tmp_path / "there")
+    with (
+        TemporaryDirectory() as folder,
+        listening("mover-2", Path(folder), there),
+        router.serving(Intake(STUDY, (wanted,), SimpleNamespace(), (), lambda facts, octets: None)) as intake,
+    ):
+        siblings = Siblings("mover-1", names, Path(folder), lambda study_uid: None)
+        here = Arrivals(router=Router(), peers=siblings, ledger=ledger, quarantine=Quarantine(tmp_path / "here"))
+        whole = incoming()
+
+        status = here(replace(whole, part10=MemoryOctets(b"\xff" * 300)))
+
+        assert status == CANNOT_UNDERSTAND
+        assert intake.rejected == {"1.2.3.1.1"}
+        siblings.close()
+
+    assert ledger.kinds == ["MALFORMED_INSTANCE"], "told once, by the process that has the bytes"
+    assert [len(list((tmp_path / place).glob("*.dcm"))) for place in ("here", "there")] == [1, 0]
