@@ -37,6 +37,11 @@ STRANGER_GRACE = 20.0
 
 LOOPBACK = "127.0.0.1"
 
+LONGEST_TEMP_DIR = 35
+"""Bytes; Ray appends up to 70 (session, date, pid, socket), and the kernel takes 107 for a socket."""
+
+SHORT_TEMP_DIR = Path("/tmp")  # noqa: S108 - only a folder that is proven to be ours is used in it
+
 PACKAGES = ("cluster", "actors", "storage", "imaging", "infra", "perf", "limosa.py")
 
 
@@ -113,7 +118,7 @@ class RayRuntime:
         ending = signal.getsignal(signal.SIGTERM)
         try:
             context: Any = ray.init(**settings)
-        except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
+        except Exception as error:  # Ray raises bare ones, too: when its node does not start within 30 s, for one
             raise RuntimeFault(f"Ray at {self._address} cannot be reached: {error}") from error
         if callable(ending):
             # Ray's own handler kills its processes first, and the driver with them before it could close anything.
@@ -207,7 +212,10 @@ def ray_temp_dir() -> Path:
     RuntimeFault
         Somebody else has taken the name.
     """
-    mine = Path(tempfile.gettempdir()) / f"limosa-ray-{os.getuid()}"
+    name = f"limosa-ray-{os.getuid()}"
+    mine = Path(tempfile.gettempdir()) / name
+    if len(os.fsencode(mine)) > LONGEST_TEMP_DIR:
+        mine = SHORT_TEMP_DIR / name
     mine.mkdir(mode=0o700, exist_ok=True)
     status = mine.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
