@@ -6,19 +6,22 @@ is compared and kept. The study counts once the index object exists, outside the
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from blake3 import blake3
 
 from imaging.facts import InstanceFacts
-from imaging.octets import MemoryOctets, Octets
-from storage.errors import AlreadyThere, IntegrityError, Rejected, Retryable
+from imaging.octets import JoinedOctets, MemoryOctets, Octets, Span
+from storage.errors import AlreadyThere, IntegrityError, Retryable, StorageError
+from storage.packs.crc64 import combine_parts
 from storage.packs.index import Index, InvalidIndex, parse_index, serialise_index
-from storage.packs.model import Container, Member, PackId, Receipt
+from storage.packs.model import Container, Member, PackId, Part, Receipt
 from storage.packs.naming import index_key_beside, instance_key
 from storage.sinks.protocol import Journal, UploadState
 from storage.sinks.s3_client import MAX_PUT, Bucket, octets_crc64, send_checked
 
+LARGE_PART = 256 << 20
+"""Bytes of a part of an instance that no single PUT holds: 10,000 of them are beyond what DICOM's lengths allow."""
 GROUP = 64
 """Instances per journal commit: a crash costs at most so many comparisons, a commit costs one transaction."""
 
@@ -88,24 +91,22 @@ class P10Writer:
             self._closed = True
 
     def _put(self, facts: InstanceFacts, part10: Octets) -> None:
-        if part10.size > MAX_PUT:
-            raise Rejected(
-                f"an instance of more than {MAX_PUT} bytes needs the pack layout",
-                operation="put",
-                place=self._bucket.place,
-            )
         key = instance_key(self._folder, facts.series_uid, facts.sop_uid)
-        checksum = octets_crc64(part10)
         try:
-            send_checked(
-                lambda: self._bucket.put(key, part10, checksum, create=True), part10, checksum, self._bucket.place
-            )
+            if part10.size > MAX_PUT:
+                put_in_parts(self._bucket, key, part10)
+            else:
+                self._put_whole(key, part10)
         except AlreadyThere:
             digest = blake3()
             for piece in self._bucket.stream(key, 0, self._bucket.head(key).size):
                 digest.update(piece)
             if digest.digest() != facts.sto1:
                 raise
+
+    def _put_whole(self, key: str, part10: Octets) -> None:
+        checksum = octets_crc64(part10)
+        send_checked(lambda: self._bucket.put(key, part10, checksum, create=True), part10, checksum, self._bucket.place)
 
     def _commit(self) -> None:
         if self._uncommitted:
@@ -155,3 +156,27 @@ class P10Writer:
         except BaseException:
             self._closed = True
             raise
+
+
+def put_in_parts(bucket: Bucket, key: str, content: Octets) -> None:
+    """The object exists with these bytes, by a multipart upload: a single PUT ends at `MAX_PUT`. Raises like `put`.
+
+    Nothing of it is in the journal: an upload that a crash leaves is swept like any that the ledger does not know.
+    """
+    upload_id = bucket.open_upload(key)
+    try:
+        parts: list[Part] = []
+        for start in range(0, content.size, LARGE_PART):
+            piece = JoinedOctets((Span(content, start, min(start + LARGE_PART, content.size)),))
+            parts.append(_put_part(bucket, key, upload_id, len(parts) + 1, start, piece))
+        bucket.complete(key, upload_id, parts, combine_parts(parts))
+    except BaseException:
+        with suppress(StorageError):  # it is swept otherwise
+            bucket.abort(key, upload_id)
+        raise
+
+
+def _put_part(bucket: Bucket, key: str, upload_id: str, number: int, start: int, piece: Octets) -> Part:
+    checksum = octets_crc64(piece)
+    etag = send_checked(lambda: bucket.put_part(key, upload_id, number, piece, checksum), piece, checksum, bucket.place)
+    return Part(number=number, offset=start, size=piece.size, crc64=checksum, etag=etag)

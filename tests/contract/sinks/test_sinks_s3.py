@@ -13,7 +13,7 @@ from storage.errors import AlreadyThere, IntegrityError, Rejected, Retryable, Up
 from storage.packs.crc64 import crc64
 from storage.packs.model import Container
 from storage.packs.reader import PackReader
-from storage.sinks import s3_client, s3_upload
+from storage.sinks import p10, s3_client, s3_upload
 from storage.sinks.open import open_sink
 from storage.sinks.options import MIN_PART, S3Options
 from storage.sinks.s3 import S3Sink
@@ -342,3 +342,27 @@ def test_a_secret_written_into_the_settings_is_refused(value: str, s3_options: N
 def test_part_size_below_what_s3_takes_is_refused(s3_options: NewOptions) -> None:
     with pytest.raises(ValueError):
         s3_options(part_size=MIN_PART - 1)
+
+
+def test_a_loose_instance_that_no_single_put_holds_is_sent_in_parts(
+    s3_options: NewOptions, kit: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(p10, "MAX_PUT", 6 * MIB)
+    monkeypatch.setattr(p10, "LARGE_PART", 5 * MIB)
+    sink, study, other = S3Sink(s3_options(layout="p10")), kit.Study([8 * MIB, 100]), kit.Study([8 * MIB + 1])
+
+    receipts = []
+    for journal in (kit.Journal(), kit.Journal()):
+        # The second attempt meets the objects of the first, whose journal was lost.
+        writer = sink.writer(study.pack, Container.P10, 0, journal, None)
+        study.feed(writer)
+        receipts.append(writer.finish())
+    conflicting = sink.writer(other.pack, Container.P10, 0, kit.Journal(), None)
+    with pytest.raises(AlreadyThere):
+        other.feed(conflicting)
+
+    assert receipts[0] == receipts[1]
+    reader = PackReader(sink, study.pack, Container.P10, receipts[0].key)
+    got = {member.facts.sop_uid: b"".join(pieces) for member, pieces in reader.walk()}
+    assert got == {uid: content for uid, (_, content) in study.instances.items()}
+    assert list(sink._bucket.uploads("")) == []
