@@ -1,5 +1,6 @@
 """run, validate: the cluster job."""
 
+import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
@@ -148,12 +149,19 @@ def execute(
                 raise Stop(f"no mover can work: {halted}; then run again.") from None
             except RuntimeFault as fault:
                 raise Stop(f"{fault}. Logs are in {job.state_dir / 'logs'}; then run again.") from None
+            unlisted = [uid for uid in request.studies or () if ledger.status.study(uid) is None]
             asked = running.destinations if request.phase in (Phase.ALL, Phase.VALIDATE) else ()
             summary = summarise(ledger, list_destinations(ledger, asked))
     seconds = time.monotonic() - started
     keep_summary(job.state_dir, plain(summary.document(seconds)))
     show_summary(out, summary, seconds, summary.bytes - before)
-    return summary.exit_of_part if request.partial else summary.exit
+    ended = summary.exit_of_part if request.partial else summary.exit
+    if unlisted:
+        sys.stderr.write(
+            f"limosa: {len(unlisted)} of the {len(request.studies or ())} named studies are not in the ledger, "
+            f"because the archive does not list them. The first is {unlisted[0]}\n"
+        )
+    return Exit.EXCEPTIONS if unlisted and ended is Exit.DONE else ended
 
 
 def show_summary(out: Output, summary: Summary, seconds: float, moved: int) -> None:

@@ -172,3 +172,13 @@ def test_without_a_terminal_progress_is_json_lines_unless_told_to_be_quiet(world
     assert {json.loads(line)["event"] for line in loud.stderr.splitlines()} == {"inventory"}
     assert quiet.stderr == ""
     assert json.loads(quiet.stdout).keys() == json.loads(loud.stdout).keys()
+
+
+def test_studies_that_the_archive_does_not_list_are_not_passed_over(world: Any, tmp_path: Path) -> None:
+    names = tmp_path / "asked.csv"
+    names.write_text("1.2.3\n1.2.4\n")
+
+    done = world.done("run", str(world.file), "--studies", str(names), "--phase", "move", "--quiet")
+
+    assert done.returncode == 2
+    assert "2 of the 2 named studies" in done.stderr and "1.2.3" in done.stderr
