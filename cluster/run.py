@@ -152,7 +152,7 @@ class Run:
         self._workers_now = "no worker was at work"
         self._movers: MoverPool | None = None
         """None while this run moves nothing."""
-        self._ensure: Callable[[list[Worker]], None] = lambda workers: None
+        self._add: Callable[[list[Worker]], None] = lambda workers: None
         self._log = structlog.get_logger("limosa.run")
         self._halted_since: float | None = None
         self._away_since: float | None = None
@@ -206,7 +206,7 @@ class Run:
                     if runtime.local
                     else "its workers go on by themselves until the next run, or `limosa pause`"
                 )
-                self._ensure = runtime.ensure
+                self._add = runtime.add
                 runtime.ensure(self._workers(registered, only))
                 try:
                     self._observe(lock, registered, kinds, only)
@@ -327,7 +327,7 @@ class Run:
             return
         for worker in self._movers.grow(self._ledger.control.workers(), datetime.now(UTC)):
             try:
-                self._ensure([worker])
+                self._add([worker])
             except RuntimeFault:
                 # The run goes on with the movers it has.
                 self._log.warning("mover_not_added", worker=worker.name)

@@ -160,6 +160,10 @@ class RayRuntime:
         for name in list_named_actors():
             if name not in wanted:
                 self._end_stranger(name)
+        self.add(workers)
+
+    def add(self, workers: list[Worker]) -> None:
+        """These workers run as well, started with these settings. Raises like `ensure`."""
         for worker in workers:
             self._workers[worker.name] = launch(worker.name, worker.start, worker.fingerprint, {})
         for worker in workers:

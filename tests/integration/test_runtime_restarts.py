@@ -60,4 +60,10 @@ def test_a_worker_that_left_the_job_file_is_ended_by_the_next_driver(tmp_path: P
         assert not psutil.pid_exists(pids["mover-2-1"])
         assert psutil.pid_exists(pids["mover-1-1"])
         assert list_named_actors() == ["mover-1-1"]
+
+        # One more beside those that run is no reason to end them.
+        runtime.add([idle(tmp_path, "mover-1-2")])
+
+        assert sorted(list_named_actors()) == ["mover-1-1", "mover-1-2"]
+        assert psutil.pid_exists(pids["mover-1-1"])
         runtime.stop(1.0)
