@@ -1,5 +1,6 @@
 """bench: how fast this machine is with Limosa, beside what else could do the same work on it."""
 
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -77,6 +78,8 @@ def bench(
     scale = Scale.QUICK if quick else Scale.FULL
     try:
         scenarios = chosen(SCENARIOS, only or (), scale)
+        # Told to end, as when interrupted: what was started has to be stopped first.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         report = run_all(
             scenarios,
             scale=scale,

@@ -70,8 +70,8 @@ class Answering:
                 if skip:
                     break
                 if due:
-                    connection.sendall(response)
                     self._count()
+                    connection.sendall(response)
                     due = False
                 if have - position < PDV_HEADER.size:
                     if have - position and buffer[position] == RELEASE_RQ:

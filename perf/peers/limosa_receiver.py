@@ -117,6 +117,7 @@ def main(folder: Path, hand_over: HandOver) -> None:
         HandOver.FACTS: take_facts,
     }
     stock = Stock(takes[hand_over])
+    # Not validated: a job file has to name a port, a benchmark takes any that is free.
     options = ReceiverOptions.model_construct(ae_title="LIMOSA", host="127.0.0.1", port=0, allow=(), callers=())
     receiver = Receiver(options, place.open, stock.handle)
     receiver.start()

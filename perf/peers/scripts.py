@@ -104,12 +104,15 @@ class Limosa:
 class Answering:
     """Takes the bytes, looks at the PDUs' lengths only, and answers: what is left is the sender."""
 
-    name = "answers only"
-    about = "reads PDU headers, throws everything away, answers success: how fast sender and loopback are"
     processes = 1
-    share = 2.0
+    share = 1.0
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        name: str = "answers only",
+        about: str = "reads PDU headers, throws everything away, answers success: how fast sender and loopback are",
+    ) -> None:
+        self.name, self.about = name, about
         self._script = _Script()
 
     def start(self, folder: Path) -> None:

@@ -1,11 +1,13 @@
 """Every scenario, in the order of the report: each module offers its own."""
 
 from perf.harness import Scenario
-from perf.scenarios import associations, end_to_end, orthanc, receive
+from perf.scenarios import associations, end_to_end, orthanc, receive, senders, writing
 
 SCENARIOS: tuple[Scenario, ...] = (
     *receive.SCENARIOS,
+    *senders.SCENARIOS,
     *orthanc.SCENARIOS,
     *end_to_end.SCENARIOS,
     *associations.SCENARIOS,
+    *writing.SCENARIOS,
 )

@@ -25,6 +25,8 @@ from cluster.job import Job
 from cluster.run import Outlook
 from cluster.summary import DestinationSummary, Summary
 from imaging.flags import Flag
+from perf.rows import Comparison
+from perf.rows import Row as BenchRow
 from storage.ledger.records import OpenProblem
 from storage.ledger.status import StudyRow
 
@@ -186,6 +188,8 @@ JSON_FIELDS = {
     "studies list, studies show": names_of(StudyRow) | {"status", "custody"},
     "exceptions list, exceptions show": names_of(OpenProblem),
     "status": keys_of(look),
+    "bench": names_of(BenchRow),
+    "bench list, bench compare, bench report": names_of(Comparison),
 }
 
 
