@@ -132,14 +132,7 @@ class Dataset:
 def _encoded(text: str, charset: Charset, vr: str) -> bytes | None:
     if not charset.declared or not charset.codecs:
         return None
-    if len(charset.codecs) == 1:
-        try:
-            raw = text.encode(charset.codecs[0])
-        except UnicodeEncodeError:
-            return None
-    else:
-        parts = _DELIMITERS[vr].split(text)
-        raw = b"".join(encode_string(part, charset.codecs) for part in parts)
+    raw = b"".join(encode_string(part, charset.codecs) for part in _DELIMITERS[vr].split(text))
     try:
         # pydicom writes a question mark for what it cannot encode.
         return raw if decode(raw, charset, person_name=vr == "PN") == text else None

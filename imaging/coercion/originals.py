@@ -112,7 +112,11 @@ def _copied(dataset: Dataset, element: Element, encoding: Encoding) -> bytes:
     if element.length == UNDEFINED:
         return dataset.octets(element.start, element.end)
     value = dataset.octets(element.value, element.end)
-    return encode_element(element.tag, element.vr or vr_of(element.tag), value, encoding)
+    try:
+        return encode_element(element.tag, element.vr or vr_of(element.tag), value, encoding)
+    except ValueError:
+        # A VR that is none, or a value too long for its own: real files have both.
+        raise NotCoercible("is written such that it cannot be kept among originals", tag=element.tag) from None
 
 
 def _nonconforming(dataset: Dataset, element: Element, encoding: Encoding) -> bytes:

@@ -357,6 +357,7 @@ def test_a_rule_that_never_comes_to_rest_is_refused_by_name() -> None:
         ("ISO_IR 144", "Люксембург"),
         ("GB18030", "王^小东"),
         (["ISO 2022 IR 6", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        ("ISO_IR 13", "ﾔﾏﾀﾞ^ﾀﾛｳ"),
         (["ISO 2022 IR 6", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
     ],
 )
@@ -376,6 +377,20 @@ def test_a_value_the_character_set_cannot_write_is_an_error_and_never_a_question
 
     with pytest.raises(NotCoercible, match="cannot be written in the dataset's character set"):
         outcome(content, RuleSet(rules=(rule(Set(tag=NAME, value="Ŵÿñ^Ελλ")),)))
+
+
+def test_kanji_are_not_written_into_a_dataset_of_katakana() -> None:
+    content = written(dataset(SpecificCharacterSet="ISO_IR 13", PatientName="Old^Name"))
+
+    with pytest.raises(NotCoercible, match="cannot be written"):
+        outcome(content, RuleSet(rules=(rule(Set(tag=NAME, value="山田^太郎")),)))
+
+
+def test_a_value_under_a_vr_that_is_none_is_refused_and_not_lost() -> None:
+    content = written(dataset(AccessionNumber="1")).replace(b"\x08\x00\x50\x00SH", b"\x08\x00\x50\x00XX")
+
+    with pytest.raises(NotCoercible, match="cannot be kept among originals"):
+        outcome(content, RuleSet(rules=(rule(Set(tag=ACCESSION, value="2")),)))
 
 
 def test_text_that_is_in_no_declared_character_set_is_not_read_by_rules_and_may_be_replaced() -> None:
