@@ -22,7 +22,7 @@ from perf.peers.usual import Task
 from perf.servers import Servers
 from perf.sources import MOST_MOVES, Source, asked
 from storage.ledger import Ledger
-from storage.sinks.options import S3Options
+from storage.sinks.options import S3Options, SeedOptions
 
 LANES = 2
 """C-MOVE associations per process, for Limosa and for the usual ways."""
@@ -39,7 +39,7 @@ class LimosaMovers:
         *,
         name: str,
         about: str,
-        bucket: Callable[[], S3Options],
+        bucket: Callable[[], S3Options | SeedOptions],
         titles: int = 1,
         processes: int = 1,
         lanes: int = LANES,
@@ -47,6 +47,7 @@ class LimosaMovers:
         asking: int | str = MOST_MOVES,
         coercion: CoercionOptions = NO_COERCION,
         limits: Mapping[str, Any] | None = None,
+        profiles: Path | None = None,
     ) -> None:
         """`processes` per AE title and `lanes` per process; `studies`: as many of the corpus are moved, None for all;
         `asking` is the source's `associations` setting."""
@@ -63,7 +64,8 @@ class LimosaMovers:
         self._asking = asking
         self._coercion = coercion
         self._limits = limits
-        self._corpus = source.corpus.part(studies)
+        self._profiles = profiles
+        self.corpus = source.corpus.part(studies)
 
     def prepare(self) -> None:
         self._servers.start(self._source)
@@ -71,7 +73,7 @@ class LimosaMovers:
         self._bucket()
 
     def once(self) -> Sample:
-        servers, corpus = self._servers, self._corpus
+        servers, corpus = self._servers, self.corpus
         url = servers.ledgers.fresh()
         bucket = self._bucket()
         movers = Movers(
@@ -84,6 +86,7 @@ class LimosaMovers:
             associations=self._lanes,
             coercion=self._coercion,
             limits=self._limits,
+            profiles=self._profiles,
         )
         with movers:
             for receiver in movers.receivers:
@@ -95,14 +98,20 @@ class LimosaMovers:
             movers.pause()
             movers.know(found, corpus.manifest.study_uids)
             aside = servers.aside(self._source, bucket)
-            with Meter(movers.pids) as meter:
-                movers.resume()
-                movers.wait()
-            spent = aside.spent()
+            found = self.measure(movers, aside.spent)
             check_ledger(movers.ledger, corpus, flags=COERCED if self._coercion.rules else frozenset())
             servers.check_bucket(bucket, receipts(movers.ledger, corpus))
         servers.ledgers.drop(url)
-        return sample(corpus, meter, spent)
+        return found
+
+    def measure(self, movers: Movers, aside: Callable[[], Mapping[str, float]]) -> Sample:
+        """The studies were moved while the clock ran; `aside` tells what other processes have spent."""
+        movers.toggle_profile()
+        with Meter(movers.pids) as meter:
+            movers.resume()
+            movers.wait()
+        movers.toggle_profile()
+        return sample(self.corpus, meter, aside())
 
     def close(self) -> None:
         self._servers.close()

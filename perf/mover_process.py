@@ -1,7 +1,7 @@
-"""A mover in a process of its own, without Ray: `python -m perf.mover_process [PROFILE]`.
+"""A mover or validator in a process of its own, without Ray: `python -m perf.mover_process [PROFILE]`.
 
-Reads a pickled `MoverSetup` from standard input, says `ready` when its receiver listens and its lanes run, ends on
-SIGTERM. With a path it writes there where its CPU time went, second by second from the first `SIGUSR1` to the next.
+Reads a pickled `MoverSetup` or `ValidatorSetup` from standard input, says `ready` when its lanes run, ends on SIGTERM.
+With a path it writes there where its CPU time went between one `SIGUSR1` and the next.
 """
 
 import os
@@ -12,7 +12,8 @@ import threading
 from pathlib import Path
 
 from actors import worker
-from actors.start import start_mover
+from actors.setup import MoverSetup
+from actors.start import start_mover, start_validator
 from perf.profile import Profiler
 
 POLL = 0.02
@@ -27,7 +28,8 @@ def main() -> None:
         signal.signal(signal.SIGUSR1, lambda *_: profiler.toggle())
     signal.signal(signal.SIGTERM, lambda *_: over.set())
     worker.IDLE_POLL = worker.TROUBLE_POLL = POLL
-    process = start_mover(pickle.load(sys.stdin.buffer))
+    setup = pickle.load(sys.stdin.buffer)
+    process = start_mover(setup) if isinstance(setup, MoverSetup) else start_validator(setup)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     over.wait()

@@ -18,7 +18,7 @@ from typing import Any, Self
 from actors.coercion_options import NO_COERCION, CoercionOptions
 from actors.dimse.scu import DimseSource as Scu
 from actors.options import DimseSource, MoverLimits, Receiver
-from actors.setup import JobSetup, MoverSetup
+from actors.setup import JobSetup, MoverSetup, ValidatorSetup
 from actors.source import FindAnswer, StudyWindow
 from infra.simulator.process import free_port
 from perf.harness import Wrong
@@ -32,6 +32,7 @@ LOOK = 0.02
 """Seconds between looks at whether the work is done: the error of a measurement, and the bench's load on the ledger."""
 MOST_SECONDS = 600.0
 FAREWELL = 15.0
+VALIDATOR_LANES = 2
 POOL = 2
 
 
@@ -78,6 +79,7 @@ class Movers:
             for title in ae_titles
         )
         self.ledger: Ledger
+        self._job: JobSetup
         self.source_id = 0
         self.destination_id = 0
 
@@ -88,7 +90,7 @@ class Movers:
     def __enter__(self) -> Self:
         with self._stack:
             self.ledger = self._stack.enter_context(Ledger(self._url, pool_size=POOL))
-            job = self._register()
+            job = self._job = self._register()
             self.ledger.control.pause("the bench is not ready")
             self._stack.callback(self._end)
             for receiver in self.receivers:
@@ -96,8 +98,7 @@ class Movers:
                 for name in names:
                     self._spawn(MoverSetup(job=job, name=name, names=names, receiver=receiver))
             for child in self._children:
-                if child.stdout is None or child.stdout.readline() != b"ready\n":
-                    raise Wrong("a mover did not start")
+                self._await_ready(child)
             self._stack = self._stack.pop_all()
         return self
 
@@ -128,12 +129,19 @@ class Movers:
     def pause(self) -> None:
         self.ledger.control.pause("the bench looks")
 
-    def wait(self, seconds: float = MOST_SECONDS) -> None:
-        """Every study that was told is written and committed. Raises `Wrong` when one cannot be, or time is up."""
-        deadline = time.monotonic() + seconds
-        while self.ledger.status.left_of(LeaseKind.PULL):
+    def start_validator(self) -> int:
+        """A validator process reads back what is written, once the job is not paused; its process id."""
+        destinations = {self._destination.name: self.destination_id}
+        setup = ValidatorSetup(job=self._job, name="validator-0", lanes=VALIDATOR_LANES, destinations=destinations)
+        return self._await_ready(self._spawn(setup)).pid
+
+    def wait(self, kind: LeaseKind = LeaseKind.PULL) -> None:
+        """Every study that was told is written and committed, or read back. Raises `Wrong` when one cannot be, or time
+        is up."""
+        deadline = time.monotonic() + MOST_SECONDS
+        while self.ledger.status.left_of(kind):
             if time.monotonic() > deadline:
-                raise Wrong(f"not done within {seconds:.0f} s")
+                raise Wrong(f"not done within {MOST_SECONDS:.0f} s")
             time.sleep(LOOK)
         if kinds := {problem.kind for problem in self.ledger.exceptions.list_open()}:
             raise Wrong(f"exceptions: {', '.join(sorted(kinds))}")
@@ -171,7 +179,13 @@ class Movers:
             coercion=self._coercion,
         )
 
-    def _spawn(self, setup: MoverSetup) -> None:
+    @staticmethod
+    def _await_ready(child: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+        if child.stdout is None or child.stdout.readline() != b"ready\n":
+            raise Wrong("a worker did not start")
+        return child
+
+    def _spawn(self, setup: MoverSetup | ValidatorSetup) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-P", "-m", "perf.mover_process"]
         if self._profiles is not None:
             command.append(str(self._profiles / f"{setup.name}.profile"))
@@ -180,6 +194,7 @@ class Movers:
         if child.stdin is not None:
             child.stdin.write(pickle.dumps(setup))
             child.stdin.close()
+        return child
 
     def _end(self) -> None:
         for child in self._children:

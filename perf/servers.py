@@ -25,7 +25,7 @@ from perf.nulls3 import NullS3Process
 from perf.sources import Source
 from storage.ledger.migrate import migrate
 from storage.sinks.open import open_sink
-from storage.sinks.options import S3Options
+from storage.sinks.options import S3Options, SeedOptions
 from storage.sinks.s3_bucket import ensure_bucket
 
 ACCESS, SECRET = "LIMOSA_BENCH_ACCESS", "LIMOSA_BENCH_SECRET"
@@ -128,21 +128,33 @@ class Servers:
         ensure_bucket(options)
         return options
 
-    def aside(self, source: Source, bucket: S3Options) -> "Aside":
+    def device(self) -> Path:
+        """An empty folder on disk, as a seed device's mount."""
+        place = self.folder / f"device-{secrets.token_hex(4)}"
+        place.mkdir()
+        return place
+
+    def aside(self, source: Source, bucket: S3Options | SeedOptions) -> "Aside":
         """Counts what source, S3 endpoint and ledger spend from now on."""
-        null = bucket.endpoint_url == self.nulls3.endpoint_url
-        endpoint = self.nulls3.pid if null else self.seaweedfs.pid
+        endpoint = self._endpoint(bucket)
         ledgers = self.ledgers.pids if "ledgers" in self.__dict__ else ()
         return Aside(source=source.pids, s3=(endpoint,) if endpoint else (), ledger=ledgers)
 
-    def check_bucket(self, bucket: S3Options, sizes: Mapping[str, int]) -> None:
-        """The endpoint holds these objects, by key, with these sizes. Raises `Wrong`."""
-        if bucket.endpoint_url == self.nulls3.endpoint_url:
+    def _endpoint(self, bucket: S3Options | SeedOptions) -> int | None:
+        """Process id of the S3 server behind the destination."""
+        if isinstance(bucket, SeedOptions):
+            return None
+        return self.nulls3.pid if bucket.endpoint_url == self.nulls3.endpoint_url else self.seaweedfs.pid
+
+    def check_bucket(self, bucket: S3Options | SeedOptions, sizes: Mapping[str, int]) -> None:
+        """The destination holds these objects, by key, with these sizes. Raises `Wrong`."""
+        if isinstance(bucket, S3Options) and bucket.endpoint_url == self.nulls3.endpoint_url:
             held = self.nulls3.objects()
             found = {key: held.get(f"{bucket.bucket}/{key}") for key in sizes}
         else:
             sink = open_sink(bucket)
-            found = {key: sink.size(key) for key in sizes}
+            device = min(sink.devices)
+            found = {key: sink.size(key, device=device) for key in sizes}
         if not sizes or found != sizes:
             raise Wrong("the bucket does not hold what the ledger has receipts for")
 

@@ -12,7 +12,7 @@ from perf.pieces.task import Task, converse
 from storage.ledger import Ledger
 from storage.ledger.job import DestinationSpec, SourceSpec
 
-STUDIES = 1500
+STUDIES = {"claim": 2000, "commit": 600}
 SOURCE_LIMIT = 100_000
 
 
@@ -29,10 +29,10 @@ def main() -> None:
         source = known.sources["pacs"]
 
         def ready() -> list[Any]:
-            prepare(ledger, source, STUDIES, time.time_ns())
+            prepare(ledger, source, STUDIES[task.how], time.time_ns())
             if task.how == "claim":
-                return list(range(STUDIES))
-            return [work_of(claim(ledger, source, "w0")) for _ in range(STUDIES)]
+                return list(range(STUDIES[task.how]))
+            return [work_of(claim(ledger, source, "w0")) for _ in range(STUDIES[task.how])]
 
         waiting = [ready()]
 

@@ -1,7 +1,7 @@
 """Every scenario, in the order of the report: each module offers its own."""
 
 from perf.harness import Scenario
-from perf.scenarios import associations, end_to_end, orthanc, receive, senders, writing
+from perf.scenarios import associations, end_to_end, memory, orthanc, receive, settling, writing, senders, writing
 
 SCENARIOS: tuple[Scenario, ...] = (
     *receive.SCENARIOS,
@@ -9,5 +9,8 @@ SCENARIOS: tuple[Scenario, ...] = (
     *orthanc.SCENARIOS,
     *end_to_end.SCENARIOS,
     *associations.SCENARIOS,
+    *writing.SCENARIOS,
+    *settling.SCENARIOS,
+    *memory.SCENARIOS,
     *writing.SCENARIOS,
 )
