@@ -59,7 +59,10 @@ class Reading:
 
 
 class Likenesses:
-    """The likenesses of one process, latest first. Thread-safe: what two threads learn at once, one of them forgets."""
+    """The likenesses of one process, the last learnt first.
+
+    Thread-safe: of what two threads learn at once, one part is forgotten.
+    """
 
     def __init__(self) -> None:
         self._known: tuple[Likeness, ...] = ()
@@ -74,7 +77,6 @@ class Likenesses:
             if likeness.encoding is encoding and likeness.may_fit(data):
                 reading = likeness.recognise(octets, data, dataset_offset, transfer_syntax)
                 if reading is not None:
-                    self._put(likeness, likeness)
                     return reading
         return Reading(read_header(octets, dataset_offset, transfer_syntax), self)
 
@@ -90,12 +92,8 @@ class Likenesses:
         # In another series of the same make, what differed within the one will differ within the other.
         loose = differing.union(same.loose if same is not None else alike[0].loose if alike else ())
         # What was loose for long need not be any more.
-        self._put(Likeness(seen, loose if _worth(seen, loose) else differing), same)
-
-    def _put(self, first: "Likeness", instead_of: "Likeness | None") -> None:
-        known = self._known
-        if not known or known[0] is not first:
-            self._known = (first, *(one for one in known if one is not instead_of))[:KEPT]
+        learnt = Likeness(seen, loose if _worth(seen, loose) else differing)
+        self._known = (learnt, *(one for one in self._known if one is not same))[:KEPT]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
