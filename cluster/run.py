@@ -155,6 +155,8 @@ class Run:
         self._add: Callable[[list[Worker]], None] = lambda workers: None
         self._log = structlog.get_logger("limosa.run")
         self._halted_since: float | None = None
+        self._lasting: set[tuple[int, int]] = set()
+        """Claims, by delivery and epoch, that have been held ever since."""
         self._away_since: float | None = None
         """When the ledger was first found away; None while it answers."""
 
@@ -335,11 +337,21 @@ class Run:
                 self._log.info("mover_added", worker=worker.name)
 
     def _give_up_when_halted(self, progress: Progress) -> None:
-        if not progress.halted or progress.claims:
+        claims = self._ledger.status.live_claims() if progress.halted else ()
+        if not progress.halted or any(claim.kind is not LeaseKind.PULL for claim in claims):
             self._halted_since = None
             return
-        self._halted_since = self._halted_since or time.monotonic()
-        if time.monotonic() - self._halted_since > HALT_PATIENCE.total_seconds():
+        # Lanes go on trying, so there are always pulls; one that lasts is a study on its way by another title.
+        held = {(claim.delivery_id, claim.epoch) for claim in claims}
+        now = time.monotonic()
+        if self._halted_since is None:
+            self._halted_since, self._lasting = now, held
+        self._lasting &= held
+        if now - self._halted_since <= HALT_PATIENCE.total_seconds():
+            return
+        if self._lasting:
+            self._halted_since = None
+        else:
             titles = ", ".join(
                 f"{receiver.ae_title} with this machine's address and port {receiver.port}"
                 for receiver in self._job.receivers

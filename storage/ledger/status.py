@@ -108,6 +108,8 @@ class LiveClaim:
     worker: str
     lease_until: datetime
     attempts: int
+    epoch: int
+    """Another one of the same delivery: it was given back and claimed again meanwhile."""
 
 
 class Status:
@@ -176,7 +178,7 @@ class Status:
         with self._pool.transaction("list claims") as conn:
             rows = conn.cursor(row_factory=class_row(LiveClaim)).execute(
                 "select d.delivery_id, s.study_uid, d.revision, x.name as destination, d.lease_kind as kind,"
-                " d.lease_owner as worker, d.lease_until, d.attempts"
+                " d.lease_owner as worker, d.lease_until, d.attempts, d.lease_epoch as epoch"
                 " from delivery d join study s using (study_key) join destination x using (destination_id)"
                 " where d.lease_owner is not null order by d.lease_until"
             )

@@ -31,7 +31,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, new_world: Any, late: list[I
     archive.remove([largest[-1].sop_uid])
     folder = tmp_path_factory.mktemp("run")
     edits = (
-        ("associations = 4 ", "quiet = 0.3\nquiet_limit = 2\nassociations = 4 "),
+        ('associations = "auto" ', "quiet = 0.3\nquiet_limit = 2\nassociations = 4 "),
         ("lease = 60 ", "retry_delay = 0.2\nlease = 6 "),
         ("attempts = 3 ", "attempts = 2 "),
     )
@@ -197,7 +197,7 @@ def test_outside_hours_nothing_is_claimed_and_the_job_is_held_all_the_same(world
         world.run("resume", str(world.file))
     finally:
         running.send_signal(signal.SIGINT)
-        running.communicate(timeout=60)
+        _, told = running.communicate(timeout=60)
 
     assert running.returncode == 130
     assert '"event": "interrupted"' in told and "Nothing is lost; run it again" in told.splitlines()[-1]

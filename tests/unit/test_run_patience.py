@@ -1,12 +1,13 @@
 """A driver's patience with an absent ledger is for one absence, not for all of a run's."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
 import pytest
 
 from cluster import run as module
-from cluster.run import LEDGER_PATIENCE, Request, Run
+from cluster.run import LEDGER_PATIENCE, Halted, Request, Run
 from storage.errors import Retryable
 from storage.ledger.records import LeaseKind
 
@@ -57,3 +58,29 @@ def test_one_long_absence_ends_the_driver(monkeypatch: pytest.MonkeyPatch) -> No
         driver._observe(MagicMock(), MagicMock(), (LeaseKind.PULL,), None)
 
     assert clock.now - 1000 > LEDGER_PATIENCE.total_seconds()
+
+
+def pulled(epoch: int) -> SimpleNamespace:
+    return SimpleNamespace(delivery_id=5, epoch=epoch, kind=LeaseKind.PULL)
+
+
+@pytest.mark.parametrize("epochs", [lambda look: look, lambda look: 1], ids=["claimed again and again", "held"])
+def test_a_title_that_is_unknown_ends_the_run_unless_a_study_is_on_its_way_all_the_while(
+    monkeypatch: pytest.MonkeyPatch, epochs: Callable[[int], int]
+) -> None:
+    clock, looks = Clock(), 0
+    monkeypatch.setattr(module, "time", clock)
+    ledger = MagicMock()
+    driver = Run(MagicMock(), MagicMock(), ledger, Request(), watch=MagicMock(), watch_inventory=MagicMock())
+    ended = False
+
+    while not ended and looks < 60:
+        looks += 1
+        ledger.status.live_claims.return_value = (pulled(epochs(looks)),)
+        try:
+            driver._give_up_when_halted(SimpleNamespace(halted=("RECEIVER_UNKNOWN",), claims=1))
+        except Halted:
+            ended = True
+        clock.sleep(1.0)
+
+    assert ended == (epochs(2) == 2)
