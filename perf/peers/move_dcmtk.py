@@ -10,6 +10,7 @@ instance.
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -17,11 +18,13 @@ from queue import Empty, SimpleQueue
 
 from blake3 import blake3
 
-from infra.simulator.process import Child, listens
+from infra.simulator.process import listens
 from perf.peers.usual import UPLOADERS, Task, client, converse, transfer
 
 LARGEST_PDU = "131072"
 NODELAY = {"TCP_NODELAY": "1"}
+START_SECONDS = 20.0
+POLL_SECONDS = 0.02
 
 
 class Mover:
@@ -35,6 +38,7 @@ class Mover:
         self._lock = threading.Lock()
         self._uploads: list[Future[bytes]] = []
         self._receivers = [self._receiver(lane, port) for lane, port in enumerate(task.own_ports)]
+        """In this script's process group, with which they end."""
 
     def move(self, studies: Sequence[str]) -> int:
         """Every instance of the studies is hashed and uploaded; how many there were."""
@@ -52,20 +56,20 @@ class Mover:
             upload.result()
         return len(uploads)
 
-    def close(self) -> None:
-        for receiver in self._receivers:
-            receiver.stop()
-
     def _folder(self, lane: int) -> Path:
         return self._task.place / f"lane-{lane}"
 
-    def _receiver(self, lane: int, port: int) -> Child:
+    def _receiver(self, lane: int, port: int) -> subprocess.Popen[bytes]:
         folder = self._folder(lane)
         folder.mkdir()
         command = ["storescp", "--bit-preserving", "--accept-all", "--max-pdu", LARGEST_PDU]
         command += ["--output-directory", str(folder), "--aetitle", f"{self._task.own_ae}{lane}", str(port)]
-        child = Child(command, self._task.place / f"storescp-{lane}.log", NODELAY)
-        child.wait_until(lambda: listens(port))
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=os.environ | NODELAY)
+        deadline = time.monotonic() + START_SECONDS
+        while not listens(port):
+            if child.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("storescp does not listen")
+            time.sleep(POLL_SECONDS)
         return child
 
     def _lane(self, lane: int, waiting: "SimpleQueue[str]") -> None:
@@ -92,11 +96,7 @@ class Mover:
 
 def main() -> None:
     task = Task.told()
-    mover = Mover(task)
-    try:
-        converse(mover.move, task)
-    finally:
-        mover.close()
+    converse(Mover(task).move, task)
 
 
 if __name__ == "__main__":

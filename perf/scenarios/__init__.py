@@ -1,7 +1,7 @@
 """Every scenario, in the order of the report: each module offers its own."""
 
 from perf.harness import Scenario
-from perf.scenarios import associations, end_to_end, memory, orthanc, receive, settling, writing, senders, writing
+from perf.scenarios import associations, end_to_end, memory, orthanc, receive, senders, settling, writing
 
 SCENARIOS: tuple[Scenario, ...] = (
     *receive.SCENARIOS,
@@ -12,5 +12,4 @@ SCENARIOS: tuple[Scenario, ...] = (
     *writing.SCENARIOS,
     *settling.SCENARIOS,
     *memory.SCENARIOS,
-    *writing.SCENARIOS,
 )
