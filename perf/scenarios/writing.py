@@ -300,7 +300,7 @@ SCENARIOS = (
     Scenario(
         name="s3-tiny",
         title="20 KB slices from memory to an S3 endpoint that forgets them",
-        subjects=lambda scale: _s3(scale, 100, 400),
+        subjects=lambda scale: _s3(scale, 100, 1000),
         quick=False,
     ),
     Scenario(name="seed", title="Half-megabyte slices onto a device, durable", subjects=_seed, quick=False),
