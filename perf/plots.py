@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from perf.rows import Row
+from perf.rows import Row, curves
 
 OURS, THEIRS, LIMITS = "#1f6f6f", "#b8b8b8", "#e3c88a"
 """Limosa, everybody else, what the machine could do."""
-WIDTH, BAR_HEIGHT, MARGIN = 9.0, 0.3, 1.1
+WIDTH, BAR_HEIGHT, MARGIN, CURVE_HEIGHT = 9.0, 0.3, 1.1, 3.5
 """Inches."""
 
 
@@ -20,15 +21,39 @@ def draw(family: str, rows: Sequence[Row], folder: Path) -> Path:
     names = list(dict.fromkeys(row.scenario for row in rows))
     groups = [[row for row in rows if row.scenario == name] for name in names]
     heights = [len(group) * BAR_HEIGHT + MARGIN for group in groups]
-    # Text stays text, and nothing in the file tells when it was made.
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": family, "font.size": 9}):
+    with mpl.rc_context(_style(family)):
         figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
         panels = figure.subplots(len(groups), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
         for panel, name, group in zip(panels, names, groups, strict=True):
             _panel(panel, name, group)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{family}.svg"
-        figure.savefig(path, metadata={"Date": None})
+        return _saved(figure, folder / f"{family}.svg")
+
+
+def draw_curve(name: str, what: str, rows: Sequence[Row], folder: Path) -> Path:
+    """A picture of the figures `what`_at_N over N, a line for each row that has them."""
+    with mpl.rc_context(_style(name)):
+        figure = Figure(figsize=(WIDTH, CURVE_HEIGHT), layout="constrained")
+        panel = figure.subplots()
+        for row in rows:
+            points = curves(row).get(what, [])
+            panel.plot([at for at, _ in points], [value for _, value in points], marker=".", label=row.subject)
+        panel.set_title(name, loc="left", fontweight="bold")
+        panel.set_xlabel("objects")
+        panel.set_ylabel(what.replace("_", " "))
+        panel.set_ylim(bottom=0)
+        panel.legend(frameon=False)
+        panel.spines[["top", "right"]].set_visible(False)
+        return _saved(figure, folder / f"{name}.svg")
+
+
+def _style(name: str) -> dict[Any, Any]:
+    """Text stays text, and the same rows make the same file."""
+    return {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9}
+
+
+def _saved(figure: Figure, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Date": None})
     return path
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from perf.harness import Scenario
 from perf.machine import Machine
-from perf.rows import Report, Row
+from perf.rows import CURVE_POINT, Report, Row, curves
 from perf.targets import TARGETS, Bound, Judged, Verdict, judge
 
 LEDGER_SCALE = "ledger-scale.json"
@@ -43,12 +43,12 @@ def write_page(report: Report, page: Path, results: Path, scenarios: Sequence[Sc
     """
     plots = _draw(report, results / "plots")
     judged = judge(report, TARGETS)
-    pictures = {name: os.path.relpath(path, page.parent) for name, path in plots.items()}
+    pictures = {name: [os.path.relpath(path, page.parent) for path in paths] for name, paths in plots.items()}
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(render(report, judged, scenarios, pictures, _ledger(results / LEDGER_SCALE)), encoding="utf-8")
     verdicts = [one.verdict for one in judged]
     return Written(
-        plots=len(set(plots.values())), met=verdicts.count(Verdict.MET), not_met=verdicts.count(Verdict.NOT_MET)
+        plots=sum(map(len, plots.values())), met=verdicts.count(Verdict.MET), not_met=verdicts.count(Verdict.NOT_MET)
     )
 
 
@@ -56,7 +56,7 @@ def render(
     report: Report,
     judged: Sequence[Judged],
     scenarios: Sequence[Scenario],
-    pictures: Mapping[str, str],
+    pictures: Mapping[str, Sequence[str]],
     ledger: Sequence[Mapping[str, Any]],
 ) -> str:
     """The page as Markdown; `pictures` are paths by family of scenarios."""
@@ -75,10 +75,9 @@ def render(
         parts.append(_rows(rows, known[name].unit if name in known else "objects"))
         parts.append(_remarks(rows, told))
         told |= {(row.subject, row.about) for row in rows}
-        picture = pictures.get(family(name))
-        if picture is not None and picture not in shown:
-            parts.append(f"![{family(name)}]({picture})\n")
-            shown.add(picture)
+        if family(name) not in shown:
+            parts += [f"![{family(name)}]({picture})\n" for picture in pictures.get(family(name), ())]
+            shown.add(family(name))
     if ledger:
         parts += ["## The ledger as it grows\n", "From `make ledger-scale`, a run of its own.\n", _table(ledger)]
     return "\n".join(part for part in parts if part)
@@ -129,7 +128,7 @@ def _measured(one: Judged) -> str:
 
 def _rows(rows: Sequence[Row], unit: str) -> str:
     with_bytes = any(row.mb_per_s is not None for row in rows)
-    names = dict.fromkeys(name for row in rows for name in row.figures)
+    names = dict.fromkeys(name for row in rows for name in row.figures if not CURVE_POINT.fullmatch(name))
     shown: list[dict[str, Any]] = []
     for row in rows:
         spread = f" [{_number(row.spread[0])}..{_number(row.spread[1])}]" if row.spread else ""
@@ -183,14 +182,24 @@ def _ledger(path: Path) -> Sequence[Mapping[str, Any]]:
         return []
 
 
-def _draw(report: Report, folder: Path) -> dict[str, Path]:
+def _draw(report: Report, folder: Path) -> dict[str, list[Path]]:
     """Paths by family; none where there is no matplotlib."""
     try:
-        from perf.plots import draw
+        from perf.plots import draw, draw_curve
     except ModuleNotFoundError:
         return {}
     families: dict[str, list[Row]] = {}
     for row in report.rows:
         if row.rate is not None:
             families.setdefault(family(row.scenario), []).append(row)
-    return {name: draw(name, rows, folder) for name, rows in families.items()}
+    return {
+        name: [
+            draw(name, rows, folder),
+            *(draw_curve(f"{name}-{what}", what, rows, folder) for what in _curve_names(rows)),
+        ]
+        for name, rows in families.items()
+    }
+
+
+def _curve_names(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in curves(row)))

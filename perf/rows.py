@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from typing import Any
 
 from perf.machine import Machine
 
+CURVE_POINT = re.compile(r"(\w+)_at_(\d+)")
 FORMAT = 1
 """Of the JSON document; fields are only ever added to a format."""
 
@@ -49,7 +51,7 @@ class Row:
     sender_cpu_s_per_gb: float | None = None
     """The other side's CPU, which is no merit or fault of the subject."""
     figures: Mapping[str, float] = field(default_factory=dict[str, float])
-    """What only this scenario measures, as medians; names carry units."""
+    """What only this scenario measures, as medians; names carry units. `x_at_N` are points of a curve."""
     about: str = ""
     """What the subject does and leaves out, in a sentence."""
     not_run: str = ""
@@ -67,6 +69,15 @@ class Row:
     def rate(self) -> float | None:
         """What this row is compared by."""
         return self.objects_per_s if self.mb_per_s is None else self.mb_per_s
+
+
+def curves(row: Row) -> dict[str, list[tuple[int, float]]]:
+    """The figures named `x_at_N`, as points (N, value) of a curve `x`, in order."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for name, value in row.figures.items():
+        if point := CURVE_POINT.fullmatch(name):
+            found.setdefault(point[1], []).append((int(point[2]), value))
+    return {name: sorted(points) for name, points in found.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -246,8 +246,28 @@ def _associations() -> Iterable[Target]:
         )
 
 
+def _memory() -> Iterable[Target]:
+    yield Target(
+        group="Memory over 50,000 instances",
+        says="the second half grows by at most 1 MB per 10,000 instances",
+        scenario="memory",
+        subject="limosa, 1 mover",
+        metric="slope_mb_per_10k",
+        value=1.0,
+        bound=Bound.AT_MOST,
+    )
+
+
 def _count(associations: int) -> str:
     return "1 association" if associations == 1 else f"{associations} associations"
 
 
-TARGETS: tuple[Target, ...] = (*_senders(), *_receiving(), *_digests(), *_orthanc(), *_end_to_end(), *_associations())
+TARGETS: tuple[Target, ...] = (
+    *_senders(),
+    *_receiving(),
+    *_digests(),
+    *_orthanc(),
+    *_end_to_end(),
+    *_associations(),
+    *_memory(),
+)

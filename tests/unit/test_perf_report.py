@@ -89,17 +89,18 @@ def test_scenarios_have_different_names_and_so_have_their_subjects() -> None:
 
 def test_a_page_shows_numbers_with_their_spread_and_reasons_for_those_that_are_missing() -> None:
     found = report(
-        row("limosa", cpu_s_per_gb=0.8, figures={"wait_ms": 1.25}, about="hashes"),
+        row("limosa", cpu_s_per_gb=0.8, figures={"wait_ms": 1.25, "rss_mb_at_500": 71.0}, about="hashes"),
         Row(scenario="receive-ct-1", subject="storescp", not_run="storescp is not installed"),
         Row(scenario="receive-ct-1", subject="liar", not_run="holds 3 of 4", failed=True),
     )
 
     page = render(
-        found, judge(found, [target(value=101.0)]), SCENARIOS, {"receive-ct": "plots/x.svg"}, [{"studies": 5}]
+        found, judge(found, [target(value=101.0)]), SCENARIOS, {"receive-ct": ["plots/x.svg"]}, [{"studies": 5}]
     )
 
     assert "| limosa | 100 [75..125] | 9 | 0.8 |" in page
     assert "| 1.25 |" in page
+    assert "71" not in page
     assert "- limosa: hashes" in page
     assert "- **storescp: not run**: storescp is not installed" in page
     assert "- **liar: FAILED**: holds 3 of 4" in page
@@ -117,14 +118,15 @@ def test_scenarios_that_differ_by_their_associations_share_a_plot() -> None:
 
 
 def test_a_page_is_written_with_plots_that_are_the_same_for_the_same_rows(tmp_path: Path) -> None:
-    found = report(row("limosa"), row("pynetdicom <&>", 5.0), Row(scenario="claims", subject="one", objects_per_s=3.0))
+    grows = Row(scenario="memory", subject="one", objects_per_s=3.0, figures={"rss_at_100": 2.0, "rss_at_20": 1.0})
+    found = report(row("limosa"), row("pynetdicom <&>", 5.0), grows)
 
     first = write_page(found, tmp_path / "RESULTS.md", tmp_path, SCENARIOS)
     pictures = {path.name: path.read_bytes() for path in (tmp_path / "plots").iterdir()}
     write_page(found, tmp_path / "RESULTS.md", tmp_path, SCENARIOS)
 
-    assert first.plots == 2
-    assert set(pictures) == {"receive-ct.svg", "claims.svg"}
+    assert first.plots == 3
+    assert set(pictures) == {"receive-ct.svg", "memory.svg", "memory-rss.svg"}
     assert {path.name: path.read_bytes() for path in (tmp_path / "plots").iterdir()} == pictures
     assert "(plots/receive-ct.svg)" in (tmp_path / "RESULTS.md").read_text()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from perf.machine import Machine
-from perf.rows import Report, Row, Unreadable, Verdict, compare, read_report, write_report
+from perf.rows import Report, Row, Unreadable, Verdict, compare, curves, read_report, write_report
 
 MACHINE = Machine(cpu="Made", cores=2, memory_gb=24.0, kernel="Linux 6", files="ext4 on /", python="CPython 3.11.7")
 
@@ -80,3 +80,9 @@ def test_rows_of_one_side_only_are_named_and_rows_without_numbers_are_not() -> N
     found = list(compare(report(row(subject="old"), absent), report(row(subject="new"), absent)))
 
     assert [(each.subject, each.verdict) for each in found] == [("old", Verdict.ONLY_A), ("new", Verdict.ONLY_B)]
+
+
+def test_figures_at_numbers_are_points_of_a_curve_in_order() -> None:
+    found = Row(scenario="memory", subject="x", figures={"rss_mb_at_001000": 2.0, "rss_mb_at_20": 1.0, "slope_mb": 0.1})
+
+    assert curves(found) == {"rss_mb": [(20, 1.0), (1000, 2.0)]}
