@@ -36,8 +36,8 @@ MAX_VISITS = 20_000_000
 """Element and item headers looked at per walker, about 10 s of work: a slide of 100,000 tiles needs 4 million."""
 LEAST_VISITS = 100_000
 VISITS_PER_BYTE = 2
-"""Headers looked at for each byte of the object, beyond `LEAST_VISITS`. A header has at least eight bytes and is looked at
-twice for each level above it, so 15 levels stay below; nested emptiness made to keep us busy does not."""
+"""Headers looked at for each byte of the object, beyond `LEAST_VISITS`. A header has at least eight bytes and is looked
+at twice for each level above it, so 15 levels stay below; nested emptiness made to keep us busy does not."""
 
 _SHORT = "AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US"
 _LONG = "OB OD OF OL OV OW SQ SV UC UN UR UT UV"

@@ -17,6 +17,10 @@ from imaging.octets import Octets
 from imaging.pixels import PixelDigest, digest_pixels, same_pixels
 from imaging.uid import InvalidUid, Uid, parse_uid
 
+_FILE_META = b"\x02\0"
+"""Group 0002, which no dataset may hold (PS3.10 section 7.1): at its start every reader of the file would take it for
+the file's own, transfer syntax included."""
+
 
 class _Identity(TypedDict):
     study_uid: Uid
@@ -70,6 +74,8 @@ def describe(
     except InvalidUid as error:
         raise MissingIdentity("TransferSyntaxUID", f"is {error}") from None
     try:
+        if bytes(part10.read(dataset_offset, 2)) == _FILE_META:
+            raise MalformedDataset("file meta inside the dataset", dataset_offset)
         reading = (likenesses or Likenesses()).read(part10, dataset_offset, syntax)
         header = reading.header
         named = _Identity(

@@ -13,11 +13,12 @@ from pydicom.sequence import Sequence as PydicomSequence
 
 from imaging import canonical, elements
 from imaging.elements import PIXEL_DATA, UNDEFINED
-from imaging.errors import Refused
+from imaging.errors import MalformedDataset, Refused
 from imaging.facts import InstanceFacts
 from imaging.flags import Flag
 from imaging.header import Header, read_header
 from imaging.instance import describe
+from imaging.likeness import Likenesses
 from imaging.octets import MemoryOctets
 from imaging.part10 import encode_meta, split_part10
 from imaging.syntaxes import DEFLATED, EXPLICIT_BE, EXPLICIT_LE, GE_BIG_PIXELS, IMPLICIT_LE
@@ -58,6 +59,9 @@ IDENTITY = (
 )
 
 
+Described = InstanceFacts | type[Refused]
+
+
 class CountedOctets(MemoryOctets):
     """Fails when more is asked for in one read than a file could give cheaply; counts what is read."""
 
@@ -93,6 +97,7 @@ def run(data: bytes) -> None:
     with patch.object(elements, "WINDOW", WINDOW), patch.object(canonical, "WINDOW", WINDOW):
         narrow = described(file, len(meta), syntax)
     wide = described(file, len(meta), syntax)
+    compared_with_its_likes(file, len(meta), syntax, wide)
     assert time.process_time() - began < SECONDS, "took too long"
     # More zeros at the end than a window holds are no padding to it.
     if not padded:
@@ -100,7 +105,8 @@ def run(data: bytes) -> None:
     if isinstance(wide, InstanceFacts):
         assert not set(wide.flags) - {flag.value for flag in Flag}
         assert split_part10(MemoryOctets(file)).dataset_offset == len(meta)
-    as_pydicom_reads(file, len(meta), syntax)
+    if wide is not MalformedDataset:
+        as_pydicom_reads(file, len(meta), syntax)
 
 
 def as_stored(body: bytes, syntax: str, shape: int) -> bytes:
@@ -124,16 +130,28 @@ def identity(syntax: str) -> bytes:
     return b"".join(parts)
 
 
-def described(file: bytes, offset: int, syntax: str) -> InstanceFacts | type[Refused]:
+def described(file: bytes, offset: int, syntax: str, likenesses: Likenesses | None = None) -> Described:
     octets = CountedOctets(file)
     try:
         with patch("imaging.syntaxes.INFLATE_LIMIT", INFLATED):
-            return describe(octets, offset, syntax, bytes(32))
+            return describe(octets, offset, syntax, bytes(32), likenesses=likenesses)
     except Refused as refusal:
         return type(refusal)
     finally:
         # Each element and item may cost one window at each level it is looked at from.
         assert octets.reads <= 200 + 8 * len(file), "work out of proportion"
+
+
+def compared_with_its_likes(file: bytes, offset: int, syntax: str, alone: Described) -> None:
+    """What is known of instances before makes an instance cheaper, never another: all but one byte are the same."""
+    at = offset + file[-1] * (len(file) - offset) // 256 if len(file) > offset else 0
+    other = file[:at] + bytes((file[at] ^ 1,)) + file[at + 1 :]
+    likenesses = Likenesses()
+    others = described(other, offset, syntax)
+    assert described(file, offset, syntax, likenesses) == alone
+    assert described(file, offset, syntax, likenesses) == alone
+    assert described(other, offset, syntax, likenesses) == others, "an instance is taken for its like"
+    assert described(file, offset, syntax, likenesses) == alone
 
 
 def as_pydicom_reads(file: bytes, offset: int, syntax: str) -> None:

@@ -101,6 +101,13 @@ def test_nested_emptiness_keeps_nobody_busy_for_longer_than_its_bytes_deserve() 
     assert time.process_time() - began < 10
 
 
+def test_a_dataset_that_would_be_read_as_file_meta_is_refused() -> None:
+    another = struct.pack("<HH2sH", 0x0002, 0x0010, b"UI", 18) + b"1.2.840.10008.1.2\0"
+
+    with pytest.raises(MalformedDataset, match="file meta inside the dataset"):
+        described(another)
+
+
 def test_a_report_nested_as_deep_as_any_is_described() -> None:
     text = struct.pack("<HH2sH", 0x0040, 0xA040, b"CS", 4) + b"TEXT"
 
