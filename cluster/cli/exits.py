@@ -20,7 +20,7 @@ INTERRUPTED = 130
 class Stop(Exception):
     """A command ends here; the sentence says what happened and what to do next."""
 
-    def __init__(self, sentence: str, code: Exit = Exit.FAULT) -> None:
+    def __init__(self, sentence: str, code: int = Exit.FAULT) -> None:
         super().__init__(sentence)
         self.code = code
 
@@ -37,8 +37,8 @@ def ended(run: Callable[[], object]) -> int:
         return tell(usage(error), Exit.FAULT)
     except Stop as stop:
         return tell(str(stop), stop.code)
-    except (typer.Abort, KeyboardInterrupt) as interrupt:
-        return tell(str(interrupt), INTERRUPTED)
+    except (typer.Abort, KeyboardInterrupt):
+        return INTERRUPTED
     except Exception as error:
         # The outermost frame. What may be raised is imported now: before, every `--help` would wait for it.
         from cluster.cli.faults import expected

@@ -11,14 +11,14 @@ from typing import Annotated
 import typer
 
 from cluster.cli.arguments import AsJson, JobFile, Quiet, printer, texts
-from cluster.cli.exits import Exit, Stop
+from cluster.cli.exits import INTERRUPTED, Exit, Stop
 from cluster.cli.live import View, live_view
 from cluster.cli.worklist import StudyFile, read_studies
 from cluster.inventory.take import Pass
 from cluster.job import load_job
 from cluster.logs import start_log
 from cluster.output import Form, Output, plain, told_size
-from cluster.run import Halted, Phase, Request, Run, outlook
+from cluster.run import Halted, Interrupted, Phase, Request, Run, outlook
 from cluster.runtime import RuntimeFault
 from cluster.services import open_ledger, services
 from cluster.summary import Summary, keep_summary, list_destinations, summarise
@@ -145,6 +145,9 @@ def execute(
             )
             try:
                 driver.execute()
+            except Interrupted as interrupt:
+                # Told here: Typer makes a bare exit code of a KeyboardInterrupt.
+                raise Stop(str(interrupt), INTERRUPTED) from None
             except Halted as halted:
                 raise Stop(f"no mover can work: {halted}; then run again.") from None
             except RuntimeFault as fault:

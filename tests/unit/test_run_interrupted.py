@@ -7,7 +7,6 @@ from unittest.mock import MagicMock
 import pytest
 
 from cluster import run as module
-from cluster.cli.exits import INTERRUPTED, ended
 from cluster.run import DRAIN_GRACE, Interrupted, Request, Run
 
 
@@ -67,11 +66,3 @@ def test_before_any_worker_is_at_work_there_is_none_to_speak_of(
 
     with pytest.raises(Interrupted, match="no worker was at work"):
         driver().execute()
-
-
-def test_the_command_says_so_and_ends_as_shells_expect(capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupted() -> None:
-        raise Interrupted("interrupted: its workers ended with it")
-
-    assert ended(interrupted) == INTERRUPTED
-    assert capsys.readouterr().err == "limosa: interrupted: its workers ended with it\n"
