@@ -221,7 +221,7 @@ class Receiver:
             del self._open[me]
             self._stats.open_associations -= admitted
         if ended and admitted:
-            self._count(self._stats.aborted, "association_aborted", ended)
+            self._count_aborted(ended)
         elif ended:
             self._count_rejected(ended)
 
@@ -264,13 +264,23 @@ class Receiver:
             self._stats.instances += status == SUCCESS
             self._stats.refused_instances += status != SUCCESS
 
-    def _count_rejected(self, reason: str) -> None:
-        self._count(self._stats.rejected, "association_refused", reason)
+    # Both are told when their count has doubled: an archive with a wrong certificate shows, and a port scan fills no log.
 
-    def _count(self, counter: Counter[str], event: str, reason: str) -> None:
+    def _count_rejected(self, reason: str) -> None:
+        count = self._counted(self._stats.rejected, reason)
+        if is_power_of_two(count):
+            log.warning("association_refused", reason=str(reason), count=count)
+
+    def _count_aborted(self, reason: str) -> None:
+        count = self._counted(self._stats.aborted, reason)
+        if is_power_of_two(count):
+            log.warning("association_aborted", reason=str(reason), count=count)
+
+    def _counted(self, counter: Counter[str], reason: str) -> int:
         with self._lock:
             counter[reason] += 1
-            count = counter[reason]
-        # Told when the count has doubled: an archive with a wrong certificate shows, and a port scan fills no log.
-        if not count & (count - 1):
-            log.warning(event, reason=str(reason), count=count)
+            return counter[reason]
+
+
+def is_power_of_two(count: int) -> bool:
+    return count & (count - 1) == 0
