@@ -48,8 +48,10 @@ class LimosaMovers:
         coercion: CoercionOptions = NO_COERCION,
         limits: Mapping[str, Any] | None = None,
         profiles: Path | None = None,
+        ahead: int = 0,
     ) -> None:
-        """`processes` per AE title and `lanes` per process; `studies`: as many of the corpus are moved, None for all;
+        """`processes` per AE title, `lanes` per process. As many `studies` of the corpus are moved, None for all,
+        after its last `ahead` ones without a clock;
         `asking` is the source's `associations` setting."""
         self.name = name
         self.about = about
@@ -65,6 +67,7 @@ class LimosaMovers:
         self._coercion = coercion
         self._limits = limits
         self._profiles = profiles
+        self._ahead = source.corpus.manifest.study_uids[-ahead:] if ahead else ()
         self.corpus = source.corpus.part(studies)
 
     def prepare(self) -> None:
@@ -92,7 +95,7 @@ class LimosaMovers:
             for receiver in movers.receivers:
                 self._source.register(receiver.ae_title, receiver.port)
             found = movers.find()
-            movers.know(found, corpus.warm.study_uids)
+            movers.know(found, (*corpus.warm.study_uids, *self._ahead))
             movers.resume()
             movers.wait()
             movers.pause()
