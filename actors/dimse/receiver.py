@@ -264,7 +264,7 @@ class Receiver:
             self._stats.instances += status == SUCCESS
             self._stats.refused_instances += status != SUCCESS
 
-    # Both are told when their count has doubled: an archive with a wrong certificate shows, and a port scan fills no log.
+    # Both are told when their count has doubled: an archive with a wrong certificate shows, a port scan fills no log.
 
     def _count_rejected(self, reason: str) -> None:
         count = self._counted(self._stats.rejected, reason)
