@@ -1,8 +1,8 @@
 """What a mover measures of its source, and how it has the ledger decide.
 
-    lanes, receiver ──count──> Meter ──twice a second──> ledger.paces ──slice over──> tuning.decide ──> source.allowed
+    lanes, receiver ──count──> Meter ──4 times a second──> ledger.paces ──slice over──> tuning.decide ──> source.allowed
 
-The ledger's row is the only memory; a mover that is killed takes half a second of numbers with it.
+The ledger's row is the only memory; a mover that is killed takes a quarter of a second of numbers with it.
 """
 
 import threading
@@ -22,9 +22,9 @@ from storage.errors import Retryable
 from storage.ledger.ledger import Ledger
 from storage.ledger.pace import AssociationChange, Heard, Judgement, Standing
 
-TICK = timedelta(milliseconds=500)
-"""Between two reports, and the length of a slice: short enough to climb from 2 to 8 in a few seconds; 2 small
-transactions a second and mover."""
+TICK = timedelta(milliseconds=250)
+"""Between two reports, and the length of a slice: short enough to climb from 2 to 8 in two or three seconds; 4 small
+transactions a second and mover, none of which waits for the disk."""
 
 Report = Callable[[Heard], AssociationChange | None]
 """Hands what was heard to the ledger; may raise `StorageError`."""

@@ -124,17 +124,17 @@ class Verdict(NamedTuple):
     gain: float
     error: float
 
-    def sure_of(self, border: float) -> bool:
-        """The gain is surely on one side of `border`."""
-        return self.above(border) or self.below(border)
+    def sure_of(self, border: float, certainty: float = CERTAINTY) -> bool:
+        """The gain is on one side of `border`, by so many standard errors."""
+        return abs(self.gain - border) > certainty * self.error
 
     def above(self, least: float) -> bool:
         """The gain is surely more than `least`."""
-        return self.gain - CERTAINTY * self.error > least
+        return self.gain > least and self.sure_of(least)
 
     def below(self, most: float) -> bool:
         """The gain is surely less than `most`."""
-        return self.gain + CERTAINTY * self.error < most
+        return self.gain < most and self.sure_of(most)
 
 
 def compare(before: Window, after: Window) -> Verdict:

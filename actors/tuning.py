@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Self
 
-from actors.throughput import Slice, Window, compare
+from actors.throughput import CERTAINTY, Slice, Window, compare
 
 PAYS = 0.25
 """More associations have to bring at least this share of what they would in proportion. Less is not worth the
@@ -32,10 +32,14 @@ USED = 0.75
 SETTLE = 0.5
 """Seconds after a change that are not measured: lanes look for work twice a second."""
 
-SHORT_WINDOW, WINDOW = 1.0, 3.0
+SHORT_WINDOW, WINDOW = 0.75, 3.0
 """Seconds measured at least before doubling, and before anything finer."""
 
-ROUGHLY, WELL = 0.1, 0.04
+DOUBLING_CERTAINTY = 1.0
+"""Standard errors that are enough while doubling: what pays brings four times what is asked for, and a doubling too
+many is seen in a second."""
+
+ROUGHLY, WELL = 0.15, 0.04
 """Relative error at which a rate is known well enough to be doubled from, and to be stepped from: what is not known at
 the beginning of a trial cannot be made up for during it."""
 
@@ -175,10 +179,13 @@ def decide(state: State | None, heard: Slice, bounds: Bounds) -> Decision:
     """The level after one more slice of time."""
     if state is None or heard.seconds >= FORGET:
         changed = state is not None and state.level != bounds.least
-        return Decision(State(level=bounds.least), Reason.STARTED if changed else None)
+        return Decision(State(level=bounds.least, settle=0.0), Reason.STARTED if changed else None)
     state = replace(state, calm=state.calm + heard.seconds, wait=max(0.0, state.wait - heard.seconds))
     if state.level > bounds.most:
         return Decision(state.at(bounds.most, trial=None, reference=None), Reason.LIMIT)
+    if state.trial is not None and state.trial.base > bounds.most:
+        # There is no way back to where the trial came from any more.
+        state = state.at(state.level, trial=None, reference=None)
     if heard.refused:
         return _refused(state)
     if heard.seconds >= GAP:
@@ -323,7 +330,8 @@ def _judge_gain(state: State, trial: Trial) -> Decision:
         return _back(state, trial, Reason.NEEDED)
     verdict = compare(few, many)
     enough = trial.before.instance_rate.mean * window.seconds >= ENOUGH_INSTANCES
-    sure = enough and verdict.sure_of(PAYS * proportion)
+    certainty = DOUBLING_CERTAINTY if trial.reason is Reason.DOUBLING else CERTAINTY
+    sure = enough and verdict.sure_of(PAYS * proportion, certainty)
     if not sure and window.seconds < (LONG_WINDOW if enough else LONGEST_TRIAL):
         return Decision(state)
     pays = verdict.gain > PAYS * proportion

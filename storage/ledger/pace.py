@@ -92,7 +92,7 @@ class Paces:
         `judge` runs inside the transaction and must be pure and quick. Raises `LookupError` for an unknown source.
         """
         with self._pool.transaction("report pace") as conn:
-            # What a crash of Postgres loses here is half a second of a measurement.
+            # What a crash of Postgres loses here is a moment of a measurement.
             conn.execute("set local synchronous_commit = off")
             row = conn.execute(
                 "update pace set instances = instances + %s, bytes = bytes + %s, busy = busy + %s, ended = ended + %s,"

@@ -24,8 +24,8 @@ def slices(draw: st.DrawFn) -> Slice:
     )
 
 
-@given(st.lists(st.tuples(slices(), BOUNDS), max_size=60))
-@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(slices(), BOUNDS), max_size=40))
+@settings(max_examples=60, deadline=None)
 def test_no_measurement_and_no_change_of_limits_leads_beyond_them(course: list[tuple[Slice, Bounds]]) -> None:
     state: State | None = None
     for heard, bounds in course:
@@ -40,8 +40,8 @@ def test_no_measurement_and_no_change_of_limits_leads_beyond_them(course: list[t
             assert state.level <= max(before.level, 1)
 
 
-@given(st.lists(slices(), min_size=1, max_size=60), BOUNDS)
-@settings(max_examples=100, deadline=None)
+@given(st.lists(slices(), min_size=1, max_size=40), BOUNDS)
+@settings(max_examples=40, deadline=None)
 def test_only_refusals_and_failures_lead_below_the_least(course: list[Slice], bounds: Bounds) -> None:
     state: State | None = None
     lowered = False
@@ -54,7 +54,7 @@ def test_only_refusals_and_failures_lead_below_the_least(course: list[Slice], bo
 
 
 @given(st.lists(slices(), min_size=1, max_size=40), BOUNDS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_what_the_ledger_keeps_is_the_whole_state(course: list[Slice], bounds: Bounds) -> None:
     state: State | None = None
     for heard in course:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from actors.throughput import Slice, Window, compare
-from actors.tuning import Bounds, Decision, Reason, State, decide
+from actors.tuning import Bounds, Decision, Reason, State, Trial, decide
 
-SLICE = 0.5
+SLICE = 0.25
 SIZE = 500_000
 AUTO = Bounds(least=2, most=8)
 WIDE = Bounds(least=2, most=32)
@@ -244,7 +244,7 @@ def test_after_ten_minutes_of_silence_it_starts_anew() -> None:
 
     decision = decide(model.state, Slice(seconds=601.0, instances=1, busy=0.5), AUTO)
 
-    assert (decision.state, decision.reason) == (State(level=2), Reason.STARTED)
+    assert (decision.state, decision.reason) == (State(level=2, settle=0.0), Reason.STARTED)
 
 
 def test_a_short_silence_is_not_taken_for_a_slow_source() -> None:
@@ -264,6 +264,15 @@ def test_a_lower_limit_holds_at_once() -> None:
     decision = decide(model.state, Slice(seconds=SLICE, instances=200, busy=4.0), Bounds(least=1, most=3))
 
     assert (decision.state.level, decision.reason) == (3, Reason.LIMIT)
+
+
+def test_a_trial_from_beyond_a_lower_limit_is_not_taken_back() -> None:
+    trial = Trial(reason=Reason.FEWER, base=8, before=Window())
+    state = State(level=6, settle=0.0, trial=trial)
+
+    decision = decide(state, Slice(seconds=SLICE, instances=100, busy=1.5), Bounds(least=1, most=7))
+
+    assert (decision.state.level, decision.state.trial, decision.reason) == (6, None, None)
 
 
 def test_the_binding_rate_is_the_steadier_one() -> None:
