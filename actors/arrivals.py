@@ -5,7 +5,7 @@ This is the receiver's handler; it runs in the association's thread and answers 
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
@@ -21,7 +21,7 @@ from actors.siblings import is_rejection
 from imaging.errors import Mismatch, Refused
 from imaging.facts import InstanceFacts
 from imaging.flags import Flag
-from imaging.instance import describe
+from imaging.instance import Instance, identify
 from imaging.likeness import Likenesses
 from imaging.octets import Octets
 from imaging.uid import InvalidUid, Uid, parse_uid
@@ -55,10 +55,13 @@ class ParkedInstance:
         self.quarantine.discard(self.stored)
 
     @contextmanager
-    def opened(self) -> Iterator[Octets]:
-        """Its bytes; gone from the quarantine afterwards, since they belong to the study after all."""
+    def opened(self) -> Iterator[Instance]:
+        """As it came; gone from the quarantine afterwards, since it belongs to the study after all."""
+        facts = self.facts
+        flags = frozenset(map(Flag, facts.flags))
         with self.quarantine.opened(self.stored) as octets:
-            yield octets
+            start = octets.size - facts.raw_size
+            yield identify(octets, start, facts.transfer_syntax, facts.raw1, flags=flags)
         self.discard()
 
 
@@ -98,9 +101,9 @@ class Arrivals:
             return CANNOT_UNDERSTAND
         return self._guarded(incoming, self._keep)
 
-    def _guarded(self, incoming: Incoming, handle: Callable[[Incoming, InstanceFacts], int]) -> int:
+    def _guarded(self, incoming: Incoming, handle: Callable[[Incoming, Instance], int]) -> int:
         try:
-            return handle(incoming, self._described(incoming))
+            return handle(incoming, self._identified(incoming))
         except Refused as error:
             return self._reject(incoming, type(error).__name__, str(error))
         except StorageError as error:
@@ -128,67 +131,66 @@ class Arrivals:
         )
         return ParkedInstance(facts, self._quarantine, stored)
 
-    def _route(self, incoming: Incoming, facts: InstanceFacts) -> int:
-        if self._router.find(facts.study_uid) is None:
-            status = self._peers.offer(facts.study_uid, incoming)
+    def _route(self, incoming: Incoming, instance: Instance) -> int:
+        if self._router.find(instance.study_uid) is None:
+            status = self._peers.offer(instance.study_uid, incoming)
             if status is not None:
                 return status
-        return self._keep(incoming, facts)
+        return self._keep(incoming, instance)
 
-    def _keep(self, incoming: Incoming, facts: InstanceFacts) -> int:
-        intake = self._router.find(facts.study_uid)
-        if (defect := misnamed(incoming, facts)) is not None:
-            if intake is None or not intake.waits_for(facts.sop_uid):
+    def _keep(self, incoming: Incoming, instance: Instance) -> int:
+        intake = self._router.find(instance.study_uid)
+        if (defect := misnamed(incoming, instance)) is not None:
+            if intake is None or not intake.waits_for(instance.sop_uid):
                 raise defect
-            incoming = renamed(incoming, facts)
-            named = self._described(incoming)
-            facts = replace(named, flags=tuple(sorted({*named.flags, Flag.COMMAND_NAMES.value})))
-        status = None if intake is None else self._deliver(intake, incoming, facts)
-        return self._unasked(incoming, facts) if status is None else status
+            incoming = renamed(incoming, instance)
+            instance = self._identified(incoming, flags=frozenset([Flag.COMMAND_NAMES]))
+        status = None if intake is None else self._deliver(intake, incoming, instance)
+        return self._unasked(incoming, instance) if status is None else status
 
-    def _deliver(self, intake: Intake, incoming: Incoming, facts: InstanceFacts) -> int | None:
-        arrival = intake.accept(facts, incoming.part10)
+    def _deliver(self, intake: Intake, incoming: Incoming, instance: Instance) -> int | None:
+        arrival = intake.accept(instance)
         match arrival:
             case Arrival.WRITTEN:
-                self._on_held(facts.sto_size)
+                self._on_held(instance.part10.size)
                 return HELD
             case Arrival.REPEATED | Arrival.SURPLUS:
                 return HELD
             case Arrival.DIFFERS:
-                return self._differs(incoming, facts)
+                return self._differs(incoming, instance)
             case Arrival.FAILED:
                 return OUT_OF_RESOURCES
             case Arrival.CLOSED:
                 return None
         assert_never(arrival)
 
-    def _differs(self, incoming: Incoming, facts: InstanceFacts) -> int:
+    def _differs(self, incoming: Incoming, instance: Instance) -> int:
         """Told before it is answered, whatever becomes of the attempt: no retry needs to bring these bytes again. One
         row a study, since some archives change a byte of every image with every retrieve."""
         stored = self._store(incoming, "DUPLICATE_DIFFERS")
         self._ledger.exceptions.open(
             problem(
                 "DUPLICATE_DIFFERS",
-                {"sop_uid": facts.sop_uid, "quarantine": stored.name, "blake3": stored.blake3},
+                {"sop_uid": instance.sop_uid, "quarantine": stored.name, "blake3": stored.blake3},
             ),
-            study_key=self._ledger.facts.arrival(facts.study_uid, facts.sop_uid).study_key,
+            study_key=self._ledger.facts.arrival(instance.study_uid, instance.sop_uid).study_key,
         )
         return HELD
 
-    def _unasked(self, incoming: Incoming, facts: InstanceFacts) -> int:
+    def _unasked(self, incoming: Incoming, instance: Instance) -> int:
         """Nobody is pulling the study now: a repeat of what is delivered, a straggler, or really unsolicited."""
         # Between the last look at the intake and the commit the ledger still says pending: what is refused then, with
         # A700, would never be asked for again.
-        settled = self._router.wait_settled(facts.study_uid, self._finish_patience)
-        known = self._ledger.facts.arrival(facts.study_uid, facts.sop_uid)
-        if known.raw1 == facts.raw1:
+        settled = self._router.wait_settled(instance.study_uid, self._finish_patience)
+        known = self._ledger.facts.arrival(instance.study_uid, instance.sop_uid)
+        if known.raw1 == instance.raw1:
             return HELD
         if known.pending and settled:
             # A straggler of an attempt that ended: the study will be pulled again, with this instance in it.
             return OUT_OF_RESOURCES
         kind = "UNSOLICITED" if known.study_key is None else "LATE_INSTANCE"
         stored = self._store(incoming, kind)
-        told = problem(kind, {"quarantine": stored.name, "blake3": stored.blake3}, sop_uid=facts.sop_uid)
+        told = problem(kind, {"quarantine": stored.name, "blake3": stored.blake3}, sop_uid=instance.sop_uid)
         if known.study_key is None:
             self._ledger.exceptions.open(told)
         else:
@@ -218,14 +220,15 @@ class Arrivals:
         for intake in self._router.open_intakes():
             intake.reject(incoming.sop_uid)
 
-    def _described(self, incoming: Incoming) -> InstanceFacts:
-        """The facts of an instance by its dataset alone. Raises `Refused`."""
-        return describe(
+    def _identified(self, incoming: Incoming, *, flags: frozenset[Flag] = frozenset()) -> Instance:
+        """The instance by its dataset alone. Raises `Refused`."""
+        return identify(
             incoming.part10,
             dataset_offset=incoming.dataset_offset,
             transfer_syntax=incoming.transfer_syntax,
             raw1=incoming.raw1,
             likenesses=self.likenesses,
+            flags=flags,
         )
 
     def _store(self, incoming: Incoming, reason: str) -> Quarantined:
@@ -244,11 +247,11 @@ class Arrivals:
         )
 
 
-def misnamed(incoming: Incoming, facts: InstanceFacts) -> Mismatch | None:
+def misnamed(incoming: Incoming, instance: Instance) -> Mismatch | None:
     """What the command says otherwise than the dataset."""
-    if incoming.sop_class.rstrip("\0 ") != facts.sop_class:
+    if incoming.sop_class.rstrip("\0 ") != instance.sop_class:
         return Mismatch("SOPClassUID")
-    return Mismatch("SOPInstanceUID") if incoming.sop_uid.rstrip("\0 ") != facts.sop_uid else None
+    return Mismatch("SOPInstanceUID") if incoming.sop_uid.rstrip("\0 ") != instance.sop_uid else None
 
 
 def _checked(value: str) -> Uid | None:

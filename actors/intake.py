@@ -6,15 +6,17 @@ An intake never decides that a study is complete, it only knows the sets.
 
 import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import Protocol
 
 from actors.source import InstanceRef
+from imaging.errors import Refused
 from imaging.facts import InstanceFacts
+from imaging.instance import Instance
 from imaging.octets import Octets
 from imaging.uid import Uid
 
@@ -60,7 +62,9 @@ class Parked(Protocol):
         """Where it lies, for the evidence."""
         ...
 
-    def opened(self) -> AbstractContextManager[Octets]: ...
+    def opened(self) -> AbstractContextManager[Instance]:
+        """As it came."""
+        ...
 
     def discard(self) -> None:
         """It lies there no longer."""
@@ -75,8 +79,12 @@ class Writing(Protocol):
     def spoil(self) -> None: ...
 
 
-Shape = Callable[[InstanceFacts, Octets], tuple[InstanceFacts, Octets]]
+Shape = Callable[[Instance], tuple[InstanceFacts, Octets]]
 """Of an instance as it came what is to be written; RAW1 and the received size stay in the facts."""
+
+
+def as_it_came(instance: Instance) -> tuple[InstanceFacts, Octets]:
+    return instance.facts(), instance.part10
 
 
 class Intake:
@@ -89,12 +97,12 @@ class Intake:
         writer: Writing,
         held: Iterable[InstanceFacts],
         park: Callable[[InstanceFacts, Octets], Parked],
-        shape: Shape | None = None,
+        shape: Shape = as_it_came,
     ) -> None:
         """`expected` is None where the source cannot list instances: everything that comes is taken.
 
         `park` makes a surplus instance durable outside the pack and returns where it lies. `shape` makes of an
-        instance what is to be written, None: what came.
+        instance what is to be written.
         """
         self.study_uid = study_uid
         self.counts = Counts()
@@ -106,7 +114,7 @@ class Intake:
         self._open_ended = expected is None
         self._expected: set[Uid] = {ref.sop_uid for ref in expected or ()}
         self._held: dict[str, InstanceFacts] = {facts.sop_uid: facts for facts in held}
-        self._adding: dict[str, InstanceFacts] = {}
+        self._adding: dict[str, Instance] = {}
         self._surplus: dict[str, Parked] = {}
         self._seen: set[str] = set()
         self._rejected: set[str] = set()
@@ -115,9 +123,15 @@ class Intake:
         self._closed = False
         self._spoiled = False
 
-    def accept(self, facts: InstanceFacts, part10: Octets) -> Arrival:
-        """The instance is in the pack, or its fate is named. Blocks while the writer's buffers are full."""
-        sop_uid = facts.sop_uid
+    def accept(self, instance: Instance) -> Arrival:
+        """The instance is in the pack, or its fate is named. Blocks while the writer's buffers are full.
+
+        Raises
+        ------
+        Refused
+            Its identity could be read and the rest makes no sense; the intake does not have it.
+        """
+        sop_uid = instance.sop_uid
         with self._changed:
             self._last_arrival = time.monotonic()
             self._arrivals += 1
@@ -129,22 +143,21 @@ class Intake:
             parked = self._surplus.get(sop_uid)
             known = self._held.get(sop_uid) or self._adding.get(sop_uid) or (parked.facts if parked else None)
             if known is not None:
-                same = known.raw1 == facts.raw1
+                same = known.raw1 == instance.raw1
                 self.counts.repeated += same
                 self.counts.differing += not same
                 return Arrival.REPEATED if same else Arrival.DIFFERS
             surplus = not self._open_ended and sop_uid not in self._expected
-            self._adding[sop_uid] = facts
-        return self._set_aside(facts, part10) if surplus else self._add(facts, part10)
+            self._adding[sop_uid] = instance
+        return self._set_aside(instance) if surplus else self._add(instance)
 
     def adopt(self, parked: "Parked") -> Arrival:
         """A surplus instance that the source lists after all goes into the pack."""
-        facts = parked.facts
-        with parked.opened() as part10:
+        with parked.opened() as instance:
             with self._changed:
-                del self._surplus[facts.sop_uid]
-                self._adding[facts.sop_uid] = facts
-            return self._add(facts, part10)
+                del self._surplus[instance.sop_uid]
+                self._adding[instance.sop_uid] = instance
+            return self._add(instance)
 
     def spoil(self) -> None:
         """The source has more than it lists. Only a whole retrieve brings that again, so what this process leaves, even
@@ -153,43 +166,48 @@ class Intake:
             self._writer.spoil()
             self._spoiled = True
 
-    def _set_aside(self, facts: InstanceFacts, part10: Octets) -> Arrival:
-        try:
+    def _set_aside(self, instance: Instance) -> Arrival:
+        with self._carried(instance):
+            facts = instance.facts()
             self.spoil()
-            parked = self._park(facts, part10)
-        except Exception as error:  # crosses to the lane's thread, as in `_add`
-            return self._failed(facts, error)
-        with self._changed:
-            del self._adding[facts.sop_uid]
-            self._surplus[facts.sop_uid] = parked
-            self._changed.notify_all()
-        return Arrival.SURPLUS
-
-    def _failed(self, facts: InstanceFacts, error: Exception) -> Arrival:
-        with self._changed:
-            del self._adding[facts.sop_uid]
-            self.failure = self.failure or error
-            self._changed.notify_all()
+            parked = self._park(facts, instance.part10)
+            with self._changed:
+                self._surplus[facts.sop_uid] = parked
+            return Arrival.SURPLUS
         return Arrival.FAILED
 
-    def _add(self, facts: InstanceFacts, part10: Octets) -> Arrival:
-        try:
-            if self._shape is not None:
-                facts, part10 = self._shape(facts, part10)
+    def _add(self, instance: Instance) -> Arrival:
+        with self._carried(instance):
+            facts, part10 = self._shape(instance)
             self._writer.add(facts, part10)
+            with self._changed:
+                self._held[facts.sop_uid] = facts
+                self.counts.received += 1
+                self.counts.bytes += facts.raw_size
+                self.counts.transfer_syntaxes.add(facts.transfer_syntax)
+                self._last_arrival = time.monotonic()
+            return Arrival.WRITTEN
+        return Arrival.FAILED
+
+    @contextmanager
+    def _carried(self, instance: Instance) -> Iterator[None]:
+        """The instance is in progress no longer, whatever happens; what failed here, and not in it, fails the intake.
+
+        Border of two threads: whatever broke the writer or the rules, the lane has to hear of it, and nobody may wait
+        for an instance that is no longer being written.
+        """
+        failure: Exception | None = None
+        try:
+            yield
+        except Refused:
+            raise
         except Exception as error:
-            # Border of two threads: whatever broke the writer, the lane has to hear of it, and nobody may wait for
-            # an instance that is no longer being written.
-            return self._failed(facts, error)
-        with self._changed:
-            del self._adding[facts.sop_uid]
-            self._held[facts.sop_uid] = facts
-            self.counts.received += 1
-            self.counts.bytes += facts.raw_size
-            self.counts.transfer_syntaxes.add(facts.transfer_syntax)
-            self._last_arrival = time.monotonic()
-            self._changed.notify_all()
-        return Arrival.WRITTEN
+            failure = error
+        finally:
+            with self._changed:
+                del self._adding[instance.sop_uid]
+                self.failure = self.failure or failure
+                self._changed.notify_all()
 
     def reject(self, sop_uid: str) -> None:
         """The instance came but cannot be understood; asking for it again would bring the same. Ignored for

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from actors.agreement import Round, disagreement
-from actors.intake import Arrival, Intake, Parked, Shape
+from actors.intake import Arrival, Intake, Parked, Shape, as_it_came
 from actors.ladder import accounted_for, announced, announces_more, first_rung, targets
 from actors.options import DimseSource
 from actors.packing import PackOpener, StudyPacker
@@ -45,7 +45,7 @@ class Pull:
         park: Callable[[InstanceFacts, Octets], Parked],
         stop: Callable[[], bool],
         attempt: int = 1,
-        shape: Shape | None = None,
+        shape: Shape = as_it_came,
     ) -> None:
         self._study_uid = study_uid
         self._claimed_count = claimed_count

@@ -8,7 +8,7 @@ from that.
 from dataclasses import replace
 
 from actors.dimse.incoming import Incoming
-from imaging.facts import InstanceFacts
+from imaging.instance import Instance
 from imaging.octets import Octets
 from imaging.part10 import encode_meta
 
@@ -31,13 +31,13 @@ class Behind:
         return head if not rest else memoryview(bytes(head) + self._tail.read(border + self._shift, rest))
 
 
-def renamed(incoming: Incoming, facts: InstanceFacts) -> Incoming:
-    """The same instance under the names its dataset gives; `facts` are of that dataset. Copies nothing."""
-    meta = encode_meta(facts.sop_class, facts.sop_uid, facts.transfer_syntax)
+def renamed(incoming: Incoming, instance: Instance) -> Incoming:
+    """The same instance under the names its dataset gives; `instance` is what it says. Copies nothing."""
+    meta = encode_meta(instance.sop_class, instance.sop_uid, instance.transfer_syntax)
     return replace(
         incoming,
-        sop_class=facts.sop_class,
-        sop_uid=facts.sop_uid,
+        sop_class=instance.sop_class,
+        sop_uid=instance.sop_uid,
         part10=Behind(meta, incoming.part10, incoming.dataset_offset),
         dataset_offset=len(meta),
     )

@@ -7,12 +7,12 @@ from pathlib import Path
 from imaging.coercion.apply import coerce
 from imaging.coercion.attributes import name_of
 from imaging.coercion.dataset import Dataset
+from imaging.coercion.decisions import Decisions
 from imaging.coercion.errors import NotCoercible
-from imaging.coercion.plan import Change, plan
+from imaging.coercion.plan import Change
 from imaging.coercion.rules import RuleSet
 from imaging.errors import Refused
-from imaging.header import read_header
-from imaging.instance import describe
+from imaging.instance import identify
 from imaging.octets import Octets
 from imaging.part10 import split_part10
 
@@ -37,10 +37,11 @@ def preview(file: Path, part10: Octets, rules: RuleSet, source: str, moment: dat
     """What each rule changes, in order; empty where none applies."""
     try:
         envelope = split_part10(part10)
-        facts = describe(part10, envelope.dataset_offset, envelope.transfer_syntax, _NO_RAW1)
-        dataset = Dataset(read_header(part10, envelope.dataset_offset, facts.transfer_syntax))
-        changes = plan(dataset, rules, source)
-        coerce(part10, facts, rules, source=source, moment=moment)
+        instance = identify(part10, envelope.dataset_offset, envelope.transfer_syntax, _NO_RAW1)
+        decisions = Decisions(rules, source=source, moment=moment)
+        coerce(instance, decisions)
+        header = instance.reading.header
+        dataset, changes = Dataset(header), decisions.on(header).changes
     except NotCoercible as error:
         return [PreviewRow(file=file, rule=error.rule, attribute=error.attribute, problem=error.defect)]
     except Refused as error:

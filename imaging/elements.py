@@ -125,9 +125,12 @@ def scan(octets: Octets, start: int, encoding: Encoding) -> Scan:
 
 
 class Walker:
-    """Walks datasets and items of one object through a window. For one thread; `flags` grows as it walks."""
+    """Walks datasets and items of one object through a window. For one thread; `flags` grows as it walks.
 
-    __slots__ = ("_base", "_data", "flags", "guessed", "most", "octets", "size", "visits")
+    The first window is kept: headers lie there, and are asked for after the walk has come to the end.
+    """
+
+    __slots__ = ("_base", "_data", "_first", "_first_base", "flags", "guessed", "most", "octets", "size", "visits")
 
     def __init__(self, octets: Octets, held: bytes = b"", base: int = 0) -> None:
         """`held`: bytes of the octets from `base` on that were read already."""
@@ -138,14 +141,17 @@ class Walker:
         self.flags: set[Flag] = set()
         self.guessed = False
         """How a sequence is written was told by what surrounds it, not by its own bytes alone."""
-        self._data = held
-        self._base = base
+        self._data = self._first = held
+        self._base = self._first_base = base
 
     def read(self, start: int, length: int) -> bytes:
         """The bytes of a value that was found by walking, so they exist."""
         at = start - self._base
         if 0 <= at <= len(self._data) - length:
             return self._data[at : at + length]
+        at = start - self._first_base
+        if 0 <= at <= len(self._first) - length:
+            return self._first[at : at + length]
         if length > WINDOW:
             return bytes(self.octets.read(start, length))
         return self.window(start)[0][:length]
@@ -322,6 +328,8 @@ class Walker:
         """The `WINDOW` bytes from `position` on, the offset of the first and the offset behind the last."""
         self._data = bytes(self.octets.read(position, WINDOW))
         self._base = position
+        if not self._first:
+            self._first, self._first_base = self._data, position
         return self._data, position, position + len(self._data)
 
     def _look(self, position: int, limit: int) -> tuple[bytes, int, int]:

@@ -53,9 +53,13 @@ class Reading:
     def can1(self) -> bytes:
         """As `imaging.canonical.can1`."""
         digest = can1(self.header)
+        self.learn()
+        return digest
+
+    def learn(self) -> None:
+        """What comes next is compared with this dataset, too; for one whose CAN1 nobody asks for."""
         if self._memory is not None:
             self._memory.learn(self.header)
-        return digest
 
 
 class Likenesses:

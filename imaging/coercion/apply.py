@@ -1,21 +1,20 @@
 """One instance as the rules want it: its new file, and what is then true of it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 
-from imaging.coercion.dataset import Dataset
+from imaging.coercion.decisions import Decisions
 from imaging.coercion.errors import NotCoercible
-from imaging.coercion.originals import originals_edit
-from imaging.coercion.plan import Change, plan
-from imaging.coercion.rules import Originals, RuleSet
+from imaging.coercion.plan import Change
+from imaging.coercion.rules import Originals
 from imaging.errors import Refused, Unspliceable
 from imaging.facts import CoercedValue, InstanceFacts
 from imaging.flags import Flag
-from imaging.instance import Original, describe
+from imaging.header import Header
+from imaging.instance import Instance, identify
 from imaging.likeness import Likenesses
 from imaging.octets import Octets
-from imaging.splice import Edit, splice
+from imaging.pixels import digest_pixels, same_pixels
+from imaging.splice import splice
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,72 +25,58 @@ class Coerced:
     part10: Octets
 
 
-def coerce(
-    part10: Octets,
-    facts: InstanceFacts,
-    rules: RuleSet,
-    *,
-    source: str,
-    moment: datetime,
-    likenesses: Likenesses | None = None,
-) -> Coerced:
+def coerce(instance: Instance, decisions: Decisions, *, likenesses: Likenesses | None = None) -> Coerced:
     """The instance as the rules want it; the same file where they change nothing.
 
-    `facts` are of `part10` as received, and RAW1 and the received size stay; all else is of the file that is to be
-    written. `moment` goes into it, so it must be the same whenever the same delivery is tried again.
+    RAW1 and the received size in the facts are those of `instance`; all else is of the file that is to be written.
 
     Raises
     ------
     NotCoercible
         The rules cannot be carried out, or would touch identity or pixels.
+    MalformedDataset
+        The instance's own bytes end early.
     """
-    start = part10.size - facts.raw_size
-    likenesses = likenesses or Likenesses()
-    reading = likenesses.read(part10, start, facts.transfer_syntax)
-    header = reading.header
-    dataset = Dataset(header)
-    changes = plan(dataset, rules, source)
-    if not changes:
-        return Coerced(facts, part10)
-    edits = _edits(changes)
-    if rules.originals is Originals.DATASET:
-        edits.append(originals_edit(dataset, changes, rules, moment))
+    header = instance.reading.header
+    decision = decisions.on(header)
+    if not decision.changes:
+        return Coerced(instance.facts(), instance.part10)
     try:
-        spliced = splice(part10, start, header, edits)
-        written = describe(
-            spliced,
-            start,
-            facts.transfer_syntax,
-            facts.raw1,
-            likenesses=likenesses,
-            original=Original(header, facts.pd1) if facts.pd1 is not None else None,
+        spliced = splice(instance.part10, instance.dataset_offset, header, decision.edits)
+        written = identify(
+            spliced, instance.dataset_offset, instance.transfer_syntax, instance.raw1, likenesses=likenesses
         )
+        facts = written.facts()
     except Unspliceable as error:
         raise NotCoercible(error.reason, tag=error.tag) from None
     except Refused as error:
         raise NotCoercible(f"the outcome is no dataset ({type(error).__name__})") from None
-    if written.pd1 != facts.pd1 or _identity(written) != _identity(facts):
+    if _identity(written) != _identity(instance) or not _pixels_are(facts.pd1, written.reading.header, header):
         # Rules cannot name such attributes; if ours is the fault, nothing of it may be delivered.
         raise NotCoercible("the outcome has other pixels or another identity")
+    instance.reading.learn()
+    odd = instance.flags | header.scan.flags | header.scan.walker.flags | {Flag.COERCED}
     return Coerced(
         replace(
-            written,
-            raw_size=facts.raw_size,
-            flags=tuple(sorted({*facts.flags, *written.flags, Flag.COERCED.value})),
-            coerced=tuple(_recorded(change, rules.originals) for change in changes),
+            facts,
+            raw_size=instance.raw_size,
+            flags=tuple(sorted({*facts.flags, *(flag.value for flag in odd)})),
+            coerced=tuple(_recorded(change, decisions.rules.originals) for change in decision.changes),
         ),
         spliced,
     )
 
 
-def _edits(changes: Sequence[Change]) -> list[Edit]:
-    """What the file is to be changed in: of several changes to one attribute, the last."""
-    last = {change.tag: change for change in changes}
-    return [Edit(tag=change.tag, vr=change.vr, value=change.after) for change in last.values()]
+def _pixels_are(pd1: bytes | None, written: Header, original: Header) -> bool:
+    """The original's pixels have this digest; not digested where both files read them from the same place."""
+    if same_pixels(written, original):
+        return True
+    pixels = digest_pixels(original)
+    return pd1 == (pixels.pd1 if pixels else None)
 
 
-def _identity(facts: InstanceFacts) -> tuple[str, ...]:
-    return facts.study_uid, facts.series_uid, facts.sop_uid, facts.sop_class, facts.transfer_syntax
+def _identity(instance: Instance) -> tuple[str, ...]:
+    return instance.study_uid, instance.series_uid, instance.sop_uid, instance.sop_class, instance.transfer_syntax
 
 
 def _recorded(change: Change, originals: Originals) -> CoercedValue:

@@ -7,7 +7,7 @@ from pydicom.charset import encode_string
 from imaging.canonical import CHARSET_LIMIT
 from imaging.coercion.attributes import vr_of
 from imaging.coercion.errors import NotCoercible
-from imaging.elements import UNDEFINED, Element
+from imaging.elements import UNDEFINED, Element, Encoding
 from imaging.header import Header
 from imaging.octets import chunks
 from imaging.text import ASCII, Charset, Undecodable, decode, parse_charset
@@ -36,27 +36,42 @@ class Dataset:
     Values are encoded bytes without trailing pads; None is an absent element, b"" an empty one.
     """
 
-    __slots__ = ("_changed", "charset", "header")
+    __slots__ = ("_changed", "_header", "asked", "charset")
 
     def __init__(self, header: Header) -> None:
-        self.header = header
+        self._header = header
         self._changed: dict[int, bytes | None] = {}
-        declared = header.index.get(_CHARSET)
+        self.asked: set[int] = set()
+        """Tags of the elements of the file that were looked at: what is decided depends on nothing else in it."""
+        declared = self.element(_CHARSET)
         self.charset: Charset = ASCII
         if declared is not None and declared.length:
             value = header.scan.walker.read(declared.value, min(declared.length, CHARSET_LIMIT))
             self.charset = parse_charset(value)
 
+    @property
+    def encoding(self) -> Encoding:
+        return self._header.scan.encoding
+
+    def element(self, tag: int) -> Element | None:
+        """The element as it is in the file, whatever rules have changed."""
+        self.asked.add(tag)
+        return self._header.index.get(tag)
+
+    def content_encoding(self, element: Element) -> Encoding:
+        """How the items of a sequence are written."""
+        return self._header.scan.walker.content_encoding(element, self.encoding)
+
     def has(self, tag: int) -> bool:
         """The element is there and not empty."""
         if tag in self._changed:
             return bool(self._changed[tag])
-        element = self.header.index.get(tag)
+        element = self.element(tag)
         return element is not None and element.length > 0
 
     def present(self, tag: int) -> bool:
         """The element is there, be it empty."""
-        return self._changed[tag] is not None if tag in self._changed else tag in self.header.index
+        return self._changed[tag] is not None if tag in self._changed else self.element(tag) is not None
 
     def raw(self, tag: int) -> bytes | None:
         """The value of a text element as it is now.
@@ -68,7 +83,7 @@ class Dataset:
         """
         if tag in self._changed:
             return self._changed[tag]
-        element = self.header.index.get(tag)
+        element = self.element(tag)
         return None if element is None else self.written(element)
 
     def plain(self, element: Element) -> bool:
@@ -81,13 +96,13 @@ class Dataset:
             raise NotCoercible("is a sequence in this dataset", tag=element.tag)
         if element.length > VALUE_LIMIT:
             raise NotCoercible(f"has more than {VALUE_LIMIT} bytes", tag=element.tag)
-        return self.header.scan.walker.read(element.value, element.length).rstrip(b" \0")
+        return self._header.scan.walker.read(element.value, element.length).rstrip(b" \0")
 
     def octets(self, start: int, stop: int) -> bytes:
-        """A copy of bytes of the file: a sequence, or an element that is kept elsewhere. Raises `NotCoercible`."""
+        """A copy of bytes of an element: of a sequence, or of what is kept elsewhere. Raises `NotCoercible`."""
         if stop - start > COPY_LIMIT:
             raise NotCoercible(f"more than {COPY_LIMIT} bytes would have to be kept")
-        return b"".join(bytes(piece) for piece in chunks(self.header.octets, start, stop))
+        return b"".join(bytes(piece) for piece in chunks(self._header.octets, start, stop))
 
     def text(self, tag: int) -> str:
         """The value now, without trailing pads; empty where there is none.

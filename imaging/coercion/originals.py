@@ -47,11 +47,10 @@ def originals_edit(dataset: Dataset, changes: Sequence[Change], rules: RuleSet, 
 
 def _held(dataset: Dataset) -> tuple[Encoding, str, bytes]:
     """How the items that are there are written, the sequence's VR, and those items."""
-    scan = dataset.header.scan
-    element = dataset.header.index.get(ORIGINAL_ATTRIBUTES)
+    element = dataset.element(ORIGINAL_ATTRIBUTES)
     if element is None or not element.length:
-        return scan.encoding, "SQ", b""
-    encoding = scan.walker.content_encoding(element, scan.encoding)
+        return dataset.encoding, "SQ", b""
+    encoding = dataset.content_encoding(element)
     return encoding, element.vr or "SQ", dataset.octets(element.value, _items_end(element))
 
 
@@ -65,7 +64,7 @@ def _described(
     """The content of one item of the sequence."""
     previous, illegal = bytearray(), bytearray()
     for tag in _with_issuer(dataset, tags):
-        element = dataset.header.index.get(tag)
+        element = dataset.element(tag)
         defective = element is not None and _illegal(dataset, element)
         if element is None or defective:
             previous += encode_element(tag, vr_of(tag), b"", encoding)
@@ -88,7 +87,7 @@ def _described(
 
 def _with_issuer(dataset: Dataset, tags: Sequence[int]) -> list[int]:
     """A patient's number means nothing without who gave it, so its issuer is kept beside it, changed or not."""
-    if _PATIENT_ID in tags and _ISSUER not in tags and _ISSUER in dataset.header.index:
+    if _PATIENT_ID in tags and _ISSUER not in tags and dataset.element(_ISSUER) is not None:
         return sorted((*tags, _ISSUER))
     return list(tags)
 
@@ -107,7 +106,7 @@ def _illegal(dataset: Dataset, element: Element) -> bool:
 
 def _copied(dataset: Dataset, element: Element, encoding: Encoding) -> bytes:
     """The element as it lies in the file, padded to even length."""
-    if encoding is not dataset.header.scan.encoding and not dataset.plain(element):
+    if encoding is not dataset.encoding and not dataset.plain(element):
         raise NotCoercible("a sequence cannot be kept among originals of another encoding", tag=element.tag)
     if element.length == UNDEFINED:
         return dataset.octets(element.start, element.end)

@@ -116,7 +116,7 @@ def _change(rule: Rule, action: Action, dataset: Dataset) -> Change | None:
     if isinstance(action, Remove):
         if not dataset.present(tag):
             return None
-        element = dataset.header.index.get(tag)
+        element = dataset.element(tag)
         items = element is not None and not dataset.plain(element)
         before = dataset.octets(element.value, element.end) if element and items else dataset.raw(tag)
         return Change(rule=rule.label, reason=rule.reason, tag=tag, vr=vr, before=before, after=None)

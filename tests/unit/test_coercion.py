@@ -17,8 +17,10 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from imaging.coercion import apply
 from imaging.coercion.apply import Coerced, coerce
 from imaging.coercion.attributes import Unfit, attribute
+from imaging.coercion.decisions import Decisions
 from imaging.coercion.errors import NotCoercible
 from imaging.coercion.rules import (
     Action,
@@ -39,7 +41,7 @@ from imaging.coercion.rules import (
 )
 from imaging.digests import raw1
 from imaging.facts import InstanceFacts
-from imaging.instance import describe
+from imaging.instance import Instance, identify
 from imaging.octets import MemoryOctets, chunks
 from imaging.part10 import split_part10
 
@@ -79,15 +81,18 @@ def written(made: Dataset, syntax: str = ExplicitVRLittleEndian) -> bytes:
     return buffer.getvalue()
 
 
-def facts_of(part10: bytes) -> InstanceFacts:
-    octets = MemoryOctets(part10)
+def instance_of(octets: MemoryOctets) -> Instance:
     envelope = split_part10(octets)
     received = raw1(octets, envelope.dataset_offset, envelope.transfer_syntax)
-    return describe(octets, envelope.dataset_offset, envelope.transfer_syntax, received)
+    return identify(octets, envelope.dataset_offset, envelope.transfer_syntax, received)
+
+
+def facts_of(part10: bytes) -> InstanceFacts:
+    return instance_of(MemoryOctets(part10)).facts()
 
 
 def outcome(part10: bytes, rules: RuleSet, source: str = "source") -> Coerced:
-    return coerce(MemoryOctets(part10), facts_of(part10), rules, source=source, moment=MOMENT)
+    return coerce(instance_of(MemoryOctets(part10)), Decisions(rules, source=source, moment=MOMENT))
 
 
 def file_of(coerced: Coerced) -> bytes:
@@ -293,12 +298,12 @@ def test_facts_tell_what_was_received_and_what_is_written(syntax: str) -> None:
 
 def test_a_dataset_that_no_rule_changes_is_the_same_object() -> None:
     octets = MemoryOctets(written(dataset(AccessionNumber="1")))
-    facts = facts_of(bytes(octets.read(0, octets.size)))
+    rules = RuleSet(rules=(rule(Set(tag=ACCESSION, value="1")),))
 
-    found = coerce(octets, facts, RuleSet(rules=(rule(Set(tag=ACCESSION, value="1")),)), source="", moment=MOMENT)
+    found = coerce(instance_of(octets), Decisions(rules, source="", moment=MOMENT))
 
     assert found.part10 is octets
-    assert found.facts is facts
+    assert found.facts == instance_of(octets).facts()
 
 
 values = st.text("AB01 -", max_size=10)
@@ -484,3 +489,37 @@ def test_no_message_of_a_refusal_holds_a_value_of_the_dataset() -> None:
         outcome(content, RuleSet(rules=(rule(Pad(tag=ACCESSION, width=20)),)))
 
     assert "SECRET" not in str(refusal.value)
+
+
+def test_pixels_that_both_files_share_are_not_digested_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    part10 = written(dataset(AccessionNumber="1"))
+    rules = RuleSet(rules=(rule(Set(tag=ACCESSION, value="2")),))
+    monkeypatch.setattr(apply, "digest_pixels", lambda header: pytest.fail("digested again"))
+
+    assert outcome(part10, rules).facts.coerced
+
+
+def test_what_was_decided_of_one_slice_is_not_decided_again_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    decisions = Decisions(RuleSet(rules=(rule(Set(tag=ACCESSION, value="2")),)), source="", moment=MOMENT)
+    first = coerce(instance_of(MemoryOctets(written(dataset(AccessionNumber="1", InstanceNumber="1")))), decisions)
+    monkeypatch.setattr("imaging.coercion.decisions.plan", lambda *_: pytest.fail("decided again"))
+
+    second = coerce(instance_of(MemoryOctets(written(dataset(AccessionNumber="1", InstanceNumber="2")))), decisions)
+
+    assert second.facts.coerced == first.facts.coerced
+    assert pydicom.dcmread(io.BytesIO(file_of(second))).AccessionNumber == "2"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(["", "1", "2", "21", None]), min_size=2, max_size=6))
+def test_a_decision_is_used_again_only_where_the_same_would_be_decided(accessions: list[str | None]) -> None:
+    chain = rule(Replace(tag=ACCESSION, pattern="^2", by="3"), Copy(tag=attribute("StudyID"), source=ACCESSION))
+    rules = RuleSet(rules=(chain,))
+    remembering = Decisions(rules, source="", moment=MOMENT)
+
+    for accession in accessions:
+        part10 = written(dataset(**({} if accession is None else {"AccessionNumber": accession})))
+
+        found = coerce(instance_of(MemoryOctets(part10)), remembering)
+
+        assert file_of(found) == file_of(outcome(part10, rules, source=""))

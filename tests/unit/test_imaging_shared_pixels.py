@@ -1,16 +1,13 @@
 """PD1 is taken over from the file an instance was spliced from only where it cannot differ."""
 
 import io
-from dataclasses import replace
 
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from imaging import instance
 from imaging.header import Header, read_header
-from imaging.instance import Original, describe
 from imaging.octets import JoinedOctets, MemoryOctets, Span
 from imaging.part10 import split_part10
 from imaging.pixels import digest_pixels, same_pixels
@@ -72,15 +69,3 @@ def test_pixels_that_were_moved_are_not_taken_for_the_same() -> None:
     )
 
     assert not same_pixels(read_header(turned, start, header.transfer_syntax), header)
-
-
-def test_shared_pixels_are_not_digested_again(monkeypatch) -> None:
-    octets, start, header = original()
-    spliced = splice(octets, start, header, [TEXT])
-    plain = describe(spliced, start, header.transfer_syntax, bytes(32))
-    monkeypatch.setattr(instance, "digest_pixels", lambda header: pytest.fail("digested again"))
-    assert plain.pd1 is not None
-
-    found = describe(spliced, start, header.transfer_syntax, bytes(32), original=Original(header, plain.pd1))
-
-    assert replace(found, flags=()) == replace(plain, flags=())

@@ -1,0 +1,94 @@
+"""What the rules do to the datasets of one delivery, decided once for all that are alike.
+
+A decision depends on the few elements the rules look at, and in a study those hardly differ. So the elements that were
+looked at are kept with the decision, and where the next dataset has the same bytes there, the same rules would take
+the same way through it: nothing is guessed, and nobody has to list what a rule reads.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from imaging.coercion.dataset import Dataset
+from imaging.coercion.originals import ORIGINAL_ATTRIBUTES, originals_edit
+from imaging.coercion.plan import Change, plan
+from imaging.coercion.rules import Originals, RuleSet
+from imaging.elements import Element, Encoding
+from imaging.header import Header
+from imaging.splice import Edit
+
+KEPT = 8
+"""Decisions kept: a study has few patients' names and few modalities."""
+
+LONGEST = 4 << 10
+"""Bytes of an element that is kept for comparing; with a longer one each dataset is decided by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be changed, rule by rule, and the edits that do it; both empty where nothing is."""
+
+    changes: tuple[Change, ...]
+    edits: tuple[Edit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was looked at; None is an absent element."""
+
+    encoding: Encoding
+    elements: tuple[tuple[int, bytes | None], ...]
+
+    def again_in(self, header: Header) -> bool:
+        return header.scan.encoding is self.encoding and all(
+            _octets(header, header.index.get(tag)) == octets for tag, octets in self.elements
+        )
+
+
+class Decisions:
+    """Thread-safe: of what two threads decide at once, one may be forgotten."""
+
+    def __init__(self, rules: RuleSet, *, source: str, moment: datetime) -> None:
+        """`moment` is aware and goes into every file: it must be the same whenever the same delivery is tried again."""
+        self.rules = rules
+        self._source = source
+        self._moment = moment
+        self._known: tuple[tuple[_Seen, Decision], ...] = ()
+
+    def on(self, header: Header) -> Decision:
+        """Raises `NotCoercible`, as `plan` and `originals_edit` do."""
+        for seen, decision in self._known:
+            if seen.again_in(header):
+                return decision
+        dataset = Dataset(header)
+        changes = plan(dataset, self.rules, self._source)
+        edits = _edits(changes)
+        if changes and self.rules.originals is Originals.DATASET:
+            edits.append(originals_edit(dataset, changes, self.rules, self._moment))
+        decision = Decision(changes, tuple(edits))
+        seen = _seen(header, dataset.asked)
+        if seen is not None:
+            self._known = ((seen, decision), *self._known)[:KEPT]
+        return decision
+
+
+def _edits(changes: Sequence[Change]) -> list[Edit]:
+    """What the file is to be changed in: of several changes to one attribute, the last."""
+    last = {change.tag: change for change in changes}
+    return [Edit(tag=change.tag, vr=change.vr, value=change.after) for change in last.values()]
+
+
+def _seen(header: Header, asked: set[int]) -> _Seen | None:
+    """What was looked at, as something to compare with; None where that is too much, or not all of it."""
+    elements = [(tag, header.index.get(tag)) for tag in sorted(asked)]
+    for tag, element in elements:
+        if element is None:
+            continue
+        # How the items of an unknown sequence are written is judged by what follows, too.
+        if element.end - element.start > LONGEST or (tag == ORIGINAL_ATTRIBUTES and element.vr == "UN"):
+            return None
+    return _Seen(header.scan.encoding, tuple((tag, _octets(header, element)) for tag, element in elements))
+
+
+def _octets(header: Header, element: Element | None) -> bytes | None:
+    return None if element is None else header.scan.walker.read(element.start, element.end - element.start)
