@@ -154,23 +154,32 @@ def _names(one: str | None, other: str | None) -> tuple[float | None, float | No
 
 
 def _compared(one: _Name, other: _Name) -> tuple[float, float | None, float]:
-    swapped = _Name(other.given, other.family)
-    straight = similarity(f"{one.family} {one.given}".strip(), f"{other.family} {other.given}".strip())
-    crossed = similarity(f"{one.family} {one.given}".strip(), f"{swapped.family} {swapped.given}".strip())
-    tokens = similarity(_sorted(one), _sorted(other))
-    match = other if straight >= crossed else swapped
-    given = _given(one.given, match.given) if one.given and match.given else None
-    family = similarity(one.family, match.family)
-    return max(straight, crossed, tokens), given, family
+    """Likeness of whole, given and family name; of swapped ones it is not known which is which, so the less alike
+    counts as the given name."""
+    straight = similarity(_whole(one), _whole(other))
+    turned = _Name(other.given, other.family), _Name(one.given, one.family)
+    crossed = max(similarity(_whole(one), _whole(turned[0])), similarity(_whole(turned[1]), _whole(other)))
+    best = max(straight, crossed, similarity(_sorted(one), _sorted(other)))
+    if straight >= crossed:
+        given = _given(one.given, other.given) if one.given and other.given else None
+        return best, given, similarity(one.family, other.family)
+    pair = _given(one.family, other.given), _given(one.given, other.family)
+    return best, min(pair), max(pair)
+
+
+def _whole(name: _Name) -> str:
+    return f"{name.family} {name.given}".strip()
 
 
 def _sorted(name: _Name) -> str:
-    return " ".join(sorted(f"{name.family} {name.given}".split()))
+    return " ".join(sorted(_whole(name).split()))
 
 
 def _given(one: str, other: str) -> float:
     """1 where one is the other with more given names."""
     first, second = set(one.split()), set(other.split())
+    if not first or not second:
+        return 1.0 if first == second else 0.0
     return 1.0 if first <= second or second <= first else similarity(one, other)
 
 
