@@ -159,7 +159,7 @@ def _compared(one: _Name, other: _Name) -> tuple[float, float | None, float]:
     straight = similarity(_whole(one), _whole(other))
     turned = _Name(other.given, other.family), _Name(one.given, one.family)
     crossed = max(similarity(_whole(one), _whole(turned[0])), similarity(_whole(turned[1]), _whole(other)))
-    best = max(straight, crossed, similarity(_sorted(one), _sorted(other)))
+    best = max(straight, crossed, _shared(one, other))
     if straight >= crossed:
         given = _given(one.given, other.given) if one.given and other.given else None
         return best, given, similarity(one.family, other.family)
@@ -171,8 +171,11 @@ def _whole(name: _Name) -> str:
     return f"{name.family} {name.given}".strip()
 
 
-def _sorted(name: _Name) -> str:
-    return " ".join(sorted(_whole(name).split()))
+def _shared(one: _Name, other: _Name) -> float:
+    """How many of the words both have, in any order (Dice). Likeness of sorted words would take a common given name
+    for the better half of a whole one."""
+    first, second = set(_whole(one).split()), set(_whole(other).split())
+    return 2 * len(first & second) / (len(first) + len(second))
 
 
 def _given(one: str, other: str) -> float:

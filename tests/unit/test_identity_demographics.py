@@ -41,6 +41,7 @@ def verdict(
         ("Yamada^Tarou=山田^太郎", "Yamada^Tarou=山田^太郎", "auto"),
         ("=山田^太郎", "Yamada^Tarou=山田^太郎", "auto"),
         ("Muster^Anna", "Kirschbaum^Anna", "auto-note"),
+        ("Muster^Anna", "Maiden^Anna", "auto-note"),
         # Twins, or one of them.
         ("Muster^Anna", "Muster^Bert", "review"),
         ("Muster^Anna", "Muster^Hanna Lena", "review"),
