@@ -50,7 +50,9 @@ def decide(study: StudyIdentity, graph: Graph, issuers: Issuers, thresholds: Thr
     resolution = graph.resolve(asked, study.studied, study.account)
     if resolution.survivor is None:
         return Decision(target=None, conflict=resolution.conflict, resolution=resolution)
-    link = Link.MERGE if resolution.path else Link.SAME_NUMBER
+    # A number that moved was with the wrong patient: its headers may name that one, and nothing explains that away.
+    merged = any(step.kind in ("merge", "rename") for step in resolution.path)
+    link = Link.MERGE if merged else Link.SAME_NUMBER
     likeness = compare(study.person, resolution.person, link, thresholds)
     conflict = likeness.verdict.conflict
     if conflict is not None:

@@ -192,7 +192,8 @@ def _name(group: str) -> _Name | None:
     family, given = _words(parts[0]), _words(parts[1] if len(parts) > 1 else "")
     if (not family and not given) or _PLACEHOLDERS & {*family, *given}:
         return None
-    return _Name(" ".join(family), " ".join(given))
+    # Compatible letters can be many times as many, and the comparison takes the square of them.
+    return _Name(" ".join(family)[:NAME_LIMIT].strip(), " ".join(given)[:NAME_LIMIT].strip())
 
 
 def _words(component: str) -> list[str]:

@@ -110,8 +110,13 @@ class Replay:
 
     def _tell(self, life: Life, event: Describe | Register) -> None:
         life.known = True
-        if event.person != NOBODY:
-            life.told.append((RANK[event.origin.source], event.origin.at, event.person))
+        if event.person == NOBODY:
+            return
+        rank, at, person = RANK[event.origin.source], event.origin.at, event.person
+        if life.told and life.told[-1][0] == rank and not life.moves:
+            # A number has an event per visit for decades; in the order of replay the last words of each suffice.
+            person = life.told.pop()[2].updated(person)
+        life.told.append((rank, at, person))
 
     def _register(self, event: Register) -> None:
         life = self.life_at(event.identifier, event.origin.at)

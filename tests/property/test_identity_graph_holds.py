@@ -134,6 +134,30 @@ def test_twice_the_events_cost_about_twice_the_work(shape: str) -> None:
     assert work[1] <= 2.2 * work[0]
 
 
+def test_a_number_with_an_event_per_visit_costs_no_more_per_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    updated, updates = Person.updated, 0
+
+    def counting(person: Person, by: Person) -> Person:
+        nonlocal updates
+        updates += 1
+        return updated(person, by)
+
+    monkeypatch.setattr(Person, "updated", counting)
+    visits = [
+        Register(
+            origin=Origin(source=Source.HL7, at=START + timedelta(hours=hour), label="", kind="A04"),
+            identifier=Identifier("H", "1"),
+            person=PEOPLE[1],
+        )
+        for hour in range(1_000)
+    ]
+
+    answer = graph(list(visits)).resolve(Identifier("H", "1"), date(2024, 1, 1))
+
+    assert answer.person == PEOPLE[1]
+    assert updates <= 3 * len(visits)
+
+
 def test_a_chain_of_many_thousands_has_one_survivor() -> None:
     built = graph(_merges("chain", 20_000))
 

@@ -21,7 +21,7 @@ from imaging.header import read_header
 from imaging.identity.changes import Target, changes_of, shows_another_name
 from imaging.identity.decision import StudyIdentity, changes_for, decide, one_patient
 from imaging.identity.demographics import Thresholds
-from imaging.identity.events import Describe, IdentityEvent, Merge, Origin, Source
+from imaging.identity.events import Describe, IdentityEvent, Merge, Move, Origin, Source
 from imaging.identity.graph import Graph, build
 from imaging.identity.issuers import Assigner, Authority, Issuers
 from imaging.identity.people import Conflict, Identifier, Person
@@ -305,6 +305,18 @@ def test_changes_follow_from_header_and_graph() -> None:
     assert changes_for(scanned(written(made)), study(patient_id="77"), MERGED, ISSUERS, Thresholds()) is (
         Conflict.PID_NOT_IN_MPI
     )
+
+
+def test_a_moved_number_is_no_merge_that_would_explain_another_name() -> None:
+    owner = Identifier("CLINIC", "5")
+    built = graph(
+        Move(origin=at(1), moved=Identifier("HOSPITAL", "11"), giver=None, owner=owner),
+        Describe(origin=at(2), identifier=owner, person=ANNA),
+    )
+    asked = study(person=Person(name="Kirschbaum^Anna", birth_date="19700412"))
+
+    assert decide(asked, built, ISSUERS, Thresholds()).conflict is Conflict.DEMOGRAPHIC_REVIEW
+    assert decide(study(), built, ISSUERS, Thresholds()).conflict is None
 
 
 def test_instances_of_two_patients_in_one_study_are_a_conflict() -> None:

@@ -117,6 +117,12 @@ def test_likeness_is_jaro_winklers(one: str, other: str, expected: float) -> Non
     assert similarity(one, other) == pytest.approx(expected, abs=0.001)
 
 
+def test_letters_that_stand_for_many_are_compared_at_a_bounded_length() -> None:
+    one, other = (Person(name="\ufdfa" * 63 + last + "^Anna", birth_date=BORN) for last in "XY")
+
+    assert compare(one, other, Link.MERGE, Thresholds()).name == 1
+
+
 people = st.builds(
     Person,
     name=st.one_of(st.none(), st.text("AÄab^= -Müロガ.", max_size=20)),
