@@ -151,6 +151,7 @@ def test_no_trigger_goes_untested() -> None:
         ("2^^^NORTH^MR~3^^^NORTH^PI", "1^^^NORTH^PI", [("merge", NORTH_1, NORTH_3)]),
         ("2^^^NORTH^MR~3^^^NORTH^PI", "1^^^NORTH", [(Defect.PAIRING, "MRG", 1)]),
         ("2^^^NORTH", "1^^^NORTH^MR", MERGED),
+        ("2^^^NORTH^MR~3^^^NORTH", "1^^^NORTH^MR", MERGED),
         ("2^^^NORTH^MR", "1^^^NORTH^PI", [(Defect.PAIRING, "MRG", 1)]),
         ("8^^^MPI", "1^^^NORTH", [(Defect.PAIRING, "MRG", 1)]),
         # Several are merged at once, each within its issuer.

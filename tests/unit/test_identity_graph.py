@@ -296,6 +296,9 @@ def test_an_owner_that_was_merged_is_followed() -> None:
     [
         pytest.param([merge(1, "A", "B"), move(2, "A", "B", "M/2")], "A", id="moved-out-of-its-merge"),
         pytest.param([merge(1, "A", "B"), move(2, "A", None, "M/2")], "MRN_MOVED", id="merged-and-moved"),
+        pytest.param(
+            [merge(1, "A", "B"), move(2, "A", "M/1", "M/2")], "MRN_MOVED", id="merged-and-moved-from-elsewhere"
+        ),
         pytest.param([move(1, "A", "M/1", "M/2"), merge(2, "A", "B")], "B", id="moved-and-then-merged"),
         pytest.param([move(1, "A", "M/1", "M/2"), move(2, "A", "M/2", "M/3")], "A", id="moved-on"),
         pytest.param([move(1, "A", "M/1", "M/2"), move(2, "A", "M/1", "M/3")], "MRN_MOVED", id="from-another-owner"),
