@@ -409,9 +409,7 @@ def engine(ledger, ledger_url, s3, tmp_path, wait_until, one_session, monkeypatc
             "test",
             source_identity="simulator",
             sources=[
-                SourceSpec(
-                    name=archive.name, kind="dimse", pull_limit=archive.bounds.most, start=archive.bounds.least
-                )
+                SourceSpec(name=archive.name, kind="dimse", pull_limit=archive.bounds.most, start=archive.bounds.least)
             ],
             destinations=[
                 DestinationSpec(name=d.name, kind=d.kind, inline=d.name == "cloud", fingerprint="-")
