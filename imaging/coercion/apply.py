@@ -4,10 +4,8 @@ from dataclasses import dataclass, replace
 
 from imaging.coercion.decisions import Decisions
 from imaging.coercion.errors import NotCoercible
-from imaging.coercion.plan import Change
-from imaging.coercion.rules import Originals
 from imaging.errors import Refused, Unspliceable
-from imaging.facts import CoercedValue, InstanceFacts
+from imaging.facts import InstanceFacts
 from imaging.flags import Flag
 from imaging.header import Header
 from imaging.instance import Instance, identify
@@ -61,7 +59,7 @@ def coerce(instance: Instance, decisions: Decisions, *, likenesses: Likenesses |
             facts,
             raw_size=instance.raw_size,
             flags=tuple(sorted({*facts.flags, *(flag.value for flag in odd)})),
-            coerced=tuple(_recorded(change, decisions.rules.originals) for change in decision.changes),
+            coerced=decision.recorded,
         ),
         spliced,
     )
@@ -77,10 +75,3 @@ def _pixels_are(pd1: bytes | None, written: Header, original: Header) -> bool:
 
 def _identity(instance: Instance) -> tuple[str, ...]:
     return instance.study_uid, instance.series_uid, instance.sop_uid, instance.sop_class, instance.transfer_syntax
-
-
-def _recorded(change: Change, originals: Originals) -> CoercedValue:
-    """What the ledger is told: the values only where the dataset does not keep them itself."""
-    if originals is Originals.DATASET:
-        return CoercedValue(rule=change.rule, tag=change.tag)
-    return CoercedValue(rule=change.rule, tag=change.tag, before=change.before, after=change.after)

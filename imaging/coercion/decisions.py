@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from imaging.coercion.dataset import Dataset
-from imaging.coercion.originals import ORIGINAL_ATTRIBUTES, originals_edit
+from imaging.coercion.originals import originals_edit
 from imaging.coercion.plan import Change, plan
 from imaging.coercion.rules import Originals, RuleSet
 from imaging.elements import Element, Encoding
+from imaging.facts import CoercedValue
 from imaging.header import Header
 from imaging.splice import Edit
 
@@ -26,10 +27,11 @@ LONGEST = 4 << 10
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be changed, rule by rule, and the edits that do it; both empty where nothing is."""
+    """What is to be changed, rule by rule, the edits that do it, and what the ledger is told; empty where nothing is."""
 
     changes: tuple[Change, ...]
     edits: tuple[Edit, ...]
+    recorded: tuple[CoercedValue, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,8 @@ class Decisions:
         edits = _edits(changes)
         if changes and self.rules.originals is Originals.DATASET:
             edits.append(originals_edit(dataset, changes, self.rules, self._moment))
-        decision = Decision(changes, tuple(edits))
+        recorded = tuple(_recorded(change, self.rules.originals) for change in changes)
+        decision = Decision(changes, tuple(edits), recorded)
         seen = _seen(header, dataset.asked)
         if seen is not None:
             self._known = ((seen, decision), *self._known)[:KEPT]
@@ -78,14 +81,21 @@ def _edits(changes: Sequence[Change]) -> list[Edit]:
     return [Edit(tag=change.tag, vr=change.vr, value=change.after) for change in last.values()]
 
 
+def _recorded(change: Change, originals: Originals) -> CoercedValue:
+    """The values only where the dataset does not keep them itself."""
+    if originals is Originals.DATASET:
+        return CoercedValue(rule=change.rule, tag=change.tag)
+    return CoercedValue(rule=change.rule, tag=change.tag, before=change.before, after=change.after)
+
+
 def _seen(header: Header, asked: set[int]) -> _Seen | None:
     """What was looked at, as something to compare with; None where that is too much, or not all of it."""
     elements = [(tag, header.index.get(tag)) for tag in sorted(asked)]
-    for tag, element in elements:
+    for _, element in elements:
         if element is None:
             continue
         # How the items of an unknown sequence are written is judged by what follows, too.
-        if element.end - element.start > LONGEST or (tag == ORIGINAL_ATTRIBUTES and element.vr == "UN"):
+        if element.end - element.start > LONGEST or element.vr == "UN":
             return None
     return _Seen(header.scan.encoding, tuple((tag, _octets(header, element)) for tag, element in elements))
 
