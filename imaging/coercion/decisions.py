@@ -27,7 +27,7 @@ LONGEST = 4 << 10
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be changed, rule by rule, the edits that do it, and what the ledger is told; empty where nothing is."""
+    """What is to be changed, rule by rule, the edits that do it, and what the ledger is told; empty: nothing."""
 
     changes: tuple[Change, ...]
     edits: tuple[Edit, ...]
