@@ -153,6 +153,7 @@ class Run:
         self._movers: MoverPool | None = None
         """None while this run moves nothing."""
         self._add: Callable[[list[Worker]], None] = lambda workers: None
+        self._restore: Callable[[], tuple[str, ...]] = tuple
         self._log = structlog.get_logger("limosa.run")
         self._halted_since: float | None = None
         self._lasting: set[tuple[int, int]] = set()
@@ -208,7 +209,7 @@ class Run:
                     if runtime.local
                     else "its workers go on by themselves until the next run, or `limosa pause`"
                 )
-                self._add = runtime.add
+                self._add, self._restore = runtime.add, runtime.restore
                 runtime.ensure(self._workers(registered, only))
                 try:
                     self._observe(lock, registered, kinds, only)
@@ -320,6 +321,8 @@ class Run:
             if not any(self._left(kind, only) for kind in kinds):
                 return
             self._give_up_when_halted(progress)
+            for name in self._restore():
+                self._log.warning("worker_started_anew", worker=name)
             self._add_movers()
             time.sleep(max(LOOK, LOOK_SHARE * (time.monotonic() - began)))
 

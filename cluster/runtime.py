@@ -75,6 +75,9 @@ class RayRuntime:
         self._scratch = scratch
         # Ray types actor methods only where they are decorated; these are checked by `actors.shells`.
         self._workers: dict[str, Any] = {}
+        self._wanted: dict[str, Worker] = {}
+        self._pings: dict[str, Any] = {}
+        """Calls that have not been answered yet."""
         self._stack = contextlib.ExitStack()
 
     @property
@@ -165,6 +168,7 @@ class RayRuntime:
     def add(self, workers: list[Worker]) -> None:
         """These workers run as well, started with these settings. Raises like `ensure`."""
         for worker in workers:
+            self._wanted[worker.name] = worker
             self._workers[worker.name] = launch(worker.name, worker.start, worker.fingerprint, {})
         for worker in workers:
             handle: Any = self._workers[worker.name]
@@ -174,6 +178,25 @@ class RayRuntime:
                 self._call(worker.name, handle.fingerprint.remote())
                 self._workers[worker.name] = handle
 
+    def restore(self) -> tuple[str, ...]:
+        """Workers that are dead for good are being started anew; their names. Returns at once, so ask again.
+
+        Ray restarts a killed process, but gives an actor up whose start fails, as it does while the ledger is away.
+        """
+        found: list[str] = []
+        for name, worker in self._wanted.items():
+            ping = self._pings.pop(name, None) or self._workers[name].pid.remote()
+            answered, _ = ray.wait([ping], timeout=0)
+            if not answered:
+                self._pings[name] = ping
+                continue
+            try:
+                ray.get(ping)
+            except RayActorError:
+                self._workers[name] = launch(name, worker.start, worker.fingerprint, {})
+                found.append(name)
+        return tuple(found)
+
     def _end_stranger(self, name: str) -> None:
         try:
             handle: Any = ray.get_actor(name)
@@ -181,6 +204,7 @@ class RayRuntime:
             return  # it ended by itself meanwhile
         self._end(handle, STRANGER_GRACE)
         self._workers.pop(name, None)
+        self._wanted.pop(name, None)
 
     def _call(self, name: str, reference: Any) -> Any:
         try:
@@ -199,6 +223,7 @@ class RayRuntime:
         for handle in self._workers.values():
             self._end(handle, grace)
         self._workers.clear()
+        self._wanted.clear()
 
     def _end(self, handle: Any, grace: float) -> None:
         # One that is dead or stuck is killed all the same; its claims expire.

@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from infra.embedded.home import SHARED
@@ -29,6 +30,10 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 # Everything a test starts inherits this, so what a killed driver left behind can still be told from a stranger's.
 SESSION = f"limosa-tests-{secrets.token_hex(8)}"
 os.environ["LIMOSA_TEST_SESSION"] = SESSION
+
+# How long an example takes says something about the machine only.
+settings.register_profile("limosa", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("limosa")
 
 PEERS = {
     "dcmtk": ("dcmqrscp", "storescu", "storescp", "findscu", "movescu"),

@@ -197,7 +197,7 @@ def test_outside_hours_nothing_is_claimed_and_the_job_is_held_all_the_same(world
         world.run("resume", str(world.file))
     finally:
         running.send_signal(signal.SIGINT)
-        _, told = running.communicate(timeout=60)
+        _, told = running.communicate(timeout=110)
 
     assert running.returncode == 130
     assert '"event": "interrupted"' in told and "Nothing is lost; run it again" in told.splitlines()[-1]

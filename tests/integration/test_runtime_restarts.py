@@ -27,6 +27,8 @@ def idle(folder: Path, name: str) -> Worker:
             def report(self) -> dict[str, object]:
                 return {}
 
+        if (file.parent / "away").exists():
+            raise OSError("the ledger is away")
         file.write_text(str(os.getpid()), encoding="ascii")
         return Idle()
 
@@ -66,4 +68,20 @@ def test_a_worker_that_left_the_job_file_is_ended_by_the_next_driver(tmp_path: P
 
         assert sorted(list_named_actors()) == ["mover-1-1", "mover-1-2"]
         assert psutil.pid_exists(pids["mover-1-1"])
+        runtime.stop(1.0)
+
+
+def test_a_worker_that_ray_gave_up_is_started_anew_by_the_driver(tmp_path: Path, wait_until: Any) -> None:
+    file, worker = tmp_path / "idle-1", idle(tmp_path, "idle-1")
+    with RayRuntime("local", "dead", tmp_path) as runtime:
+        runtime.ensure([worker])
+        assert runtime.restore() == ()
+        first = file.read_text(encoding="ascii")
+        (tmp_path / "away").touch()
+
+        os.kill(int(first), signal.SIGKILL)
+        wait_until(lambda: runtime.restore() == ("idle-1",), timeout=60, what="Ray gave the worker up")
+        (tmp_path / "away").unlink()
+
+        wait_until(lambda: not runtime.restore() and file.read_text(encoding="ascii") != first, timeout=60, what="back")
         runtime.stop(1.0)
