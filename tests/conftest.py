@@ -192,10 +192,19 @@ def nothing_left_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     yield
     folder = tmp_path_factory.getbasetemp()
     _, alive = psutil.wait_procs(_left(folder), timeout=FAREWELL_SECONDS)
-    names = [f"{one.pid} {' '.join(one.cmdline())[:120]}" for one in alive if one.is_running()]
+    names = [name for one in alive if (name := _named(one))]
     for one in alive:
-        one.kill()
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
     assert not names, "left running: " + "; ".join(names)
+
+
+def _named(one: psutil.Process) -> str:
+    """Empty for a process that ended while it was asked."""
+    try:
+        return f"{one.pid} {' '.join(one.cmdline())[:120]}"
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def _left(folder: Path) -> list[psutil.Process]:

@@ -1,12 +1,14 @@
 """A hospital on this machine: a simulated archive, a job file that names it, and the command as a process."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,8 @@ class World:
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **environment},
+            # A shell without job control lets what it starts with & ignore interrupts, and so whatever that starts.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
 
     @contextmanager

@@ -1,9 +1,7 @@
 """A migration from the command line, step by step: each test goes on from where the one before it stopped."""
 
-import contextlib
 import json
 import signal
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -198,7 +196,8 @@ def test_outside_hours_nothing_is_claimed_and_the_job_is_held_all_the_same(world
         status = json.loads(world.run("status", str(world.file), "--json"))
         world.run("resume", str(world.file))
     finally:
-        told = _interrupted(running)
+        running.send_signal(signal.SIGINT)
+        _, told = running.communicate(timeout=110)
 
     assert running.returncode == 130
     assert '"event": "interrupted"' in told and "Nothing is lost; run it again" in told.splitlines()[-1]
@@ -207,16 +206,6 @@ def test_outside_hours_nothing_is_claimed_and_the_job_is_held_all_the_same(world
     assert status["paused"] == "archive upgrade" and status["claims"] == 0
     assert world.pacs.stats.moves == before
     assert listed(world)[fresh.study_uid]["status"] == "waiting"
-
-
-def _interrupted(running: Any) -> str:
-    """What a run told that was interrupted; asked again like a person would, since Ray may swallow a signal."""
-    for _ in range(4):
-        running.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return running.communicate(timeout=45)[1]
-    running.kill()
-    return running.communicate()[1]
 
 
 def _progress(running: Any) -> dict[str, Any]:
