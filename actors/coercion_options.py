@@ -61,11 +61,9 @@ class WhenOptions(Options):
 
 
 class _ActionOptions(Options):
-    attribute: AttributeName = Field(description="what is changed: keyword, or tag as (0010,0020)")
+    """What each kind has; each also has `action()`, which gives it as the engine takes it."""
 
-    def action(self) -> Action:
-        """As the engine takes it."""
-        raise NotImplementedError
+    attribute: AttributeName = Field(description="what is changed: keyword, or tag as (0010,0020)")
 
 
 class SetOptions(_ActionOptions):

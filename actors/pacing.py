@@ -18,7 +18,7 @@ import structlog
 from actors.source import MoveEnd, MoveOutcome, MoveTarget, Source
 from actors.throughput import Slice, Window
 from actors.tuning import Bounds, Reason, State, Trial, decide
-from storage.errors import Retryable
+from storage.errors import Retryable, StorageError
 from storage.ledger.ledger import Ledger
 from storage.ledger.pace import AssociationChange, Heard, Judgement, Standing
 
@@ -74,14 +74,20 @@ class Meter:
             self._failed += failed
 
     def tell(self) -> None:
-        """What was counted since the last time is the ledger's now; nothing is said when there is nothing to say."""
+        """What was counted since the last time is the ledger's now; nothing is said when there is nothing to say.
+
+        These seconds are not measured where the ledger cannot take them, which costs nothing.
+        """
         heard = self._taken()
         if heard == Heard():
             return
         try:
             change = self._report(heard)
         except Retryable:
-            # The lease keeper tells of a ledger that is away. These seconds are not measured, which costs nothing.
+            return  # the lease keeper tells of a ledger that is away
+        except StorageError as error:
+            # It may refuse for now, as a standby that is read-only: this thread has to be there when it does not.
+            self._log.warning("pace_not_reported", error=type(error).__name__, code=error.code)
             return
         if change is not None:
             self._log.info(

@@ -11,15 +11,14 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from queue import Empty, SimpleQueue
 
 from blake3 import blake3
 
 from infra.simulator.process import listens
-from perf.peers.usual import UPLOADERS, Task, client, converse, transfer
+from perf.peers.usual import UPLOADERS, Task, client, converse, in_lanes, transfer
 
 LARGEST_PDU = "131072"
 NODELAY = {"TCP_NODELAY": "1"}
@@ -42,14 +41,7 @@ class Mover:
 
     def move(self, studies: Sequence[str]) -> int:
         """Every instance of the studies is hashed and uploaded; how many there were."""
-        waiting: SimpleQueue[str] = SimpleQueue()
-        for study in studies:
-            waiting.put(study)
-        lanes = [threading.Thread(target=self._lane, args=(n, waiting)) for n in range(self._task.associations)]
-        for lane in lanes:
-            lane.start()
-        for lane in lanes:
-            lane.join()
+        in_lanes(self._task.associations, studies, self._lane)
         with self._lock:
             uploads, self._uploads = self._uploads, []
         for upload in uploads:
@@ -72,13 +64,9 @@ class Mover:
             time.sleep(POLL_SECONDS)
         return child
 
-    def _lane(self, lane: int, waiting: "SimpleQueue[str]") -> None:
+    def _lane(self, lane: int, studies: Iterator[str]) -> None:
         seen = set(self._folder(lane).iterdir())
-        while True:
-            try:
-                study = waiting.get_nowait()
-            except Empty:
-                return
+        for study in studies:
             command = ["movescu", "--study", "--aetitle", self._task.own_ae, "--call", self._task.source_ae]
             command += ["--move", f"{self._task.own_ae}{lane}", "127.0.0.1", str(self._task.source_port)]
             command += ["-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study}"]

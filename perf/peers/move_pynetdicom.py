@@ -6,9 +6,8 @@ ledger, no digest and no resuming.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -22,7 +21,7 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelMove,  # pyright: ignore[reportAttributeAccessIssue]
 )
 
-from perf.peers.usual import UPLOADERS, Task, client, converse, transfer
+from perf.peers.usual import UPLOADERS, Task, client, converse, in_lanes, transfer
 
 LARGEST_PDU = 131072
 
@@ -51,29 +50,18 @@ class Mover:
 
     def move(self, studies: Sequence[str]) -> int:
         """Every instance of the studies is uploaded; how many there were."""
-        waiting: SimpleQueue[str] = SimpleQueue()
-        for study in studies:
-            waiting.put(study)
-        lanes = [threading.Thread(target=self._lane, args=(waiting,)) for _ in range(self._task.associations)]
-        for lane in lanes:
-            lane.start()
-        for lane in lanes:
-            lane.join()
+        in_lanes(self._task.associations, studies, self._lane)
         with self._lock:
             uploads, self._uploads = self._uploads, []
         for upload in uploads:
             upload.result()
         return len(uploads)
 
-    def _lane(self, waiting: "SimpleQueue[str]") -> None:
+    def _lane(self, number: int, studies: Iterator[str]) -> None:
         association = self._requestor.associate(
             "127.0.0.1", self._task.source_port, ae_title=self._task.source_ae, max_pdu=LARGEST_PDU
         )
-        while True:
-            try:
-                study = waiting.get_nowait()
-            except Empty:
-                break
+        for study in studies:
             query = Dataset()
             query.QueryRetrieveLevel = "STUDY"
             query.StudyInstanceUID = study

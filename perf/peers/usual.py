@@ -8,9 +8,11 @@ ready                    after the warm-up studies went the whole way
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, Self
 
 import boto3
@@ -73,6 +75,24 @@ def client(task: Task) -> Any:
 def transfer() -> TransferConfig:
     """Files here are smaller than a part: each is one PUT, and a thread pool inside our own would only hand it on."""
     return TransferConfig(use_threads=False, preferred_transfer_client="classic")
+
+
+def in_lanes(lanes: int, studies: Sequence[str], lane: Callable[[int, Iterator[str]], None]) -> None:
+    """Every study went through one of the lanes, which take the next when they are free. Raises what a lane raises."""
+    waiting: SimpleQueue[str] = SimpleQueue()
+    for study in studies:
+        waiting.put(study)
+    with ThreadPoolExecutor(lanes) as pool:
+        for ended in [pool.submit(lane, number, _taken(waiting)) for number in range(lanes)]:
+            ended.result()
+
+
+def _taken(waiting: "SimpleQueue[str]") -> Iterator[str]:
+    while True:
+        try:
+            yield waiting.get_nowait()
+        except Empty:
+            return
 
 
 def converse(move: Callable[[Sequence[str]], int], task: Task) -> None:
