@@ -36,7 +36,8 @@ from cluster.inventory.walk import Progress as InventoryProgress
 from cluster.job import Job, load_job
 from cluster.logs import start_log
 from cluster.progress import Progress
-from cluster.run import Request, Run
+from cluster.request import Request
+from cluster.run import Run
 from cluster.services import Services, services
 from cluster.summary import Summary, list_destination, summarise
 from storage.ledger.ledger import Ledger

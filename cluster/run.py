@@ -10,9 +10,8 @@ the workers of a Ray that outlives it go on, and running it again does only what
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from typing import TypeVar
 
 import structlog
 
@@ -20,20 +19,20 @@ from actors.dimse.scu import DimseSource
 from actors.leases import RENEWALS_PER_LEASE
 from cluster.destinations import attach_destinations
 from cluster.growth import MoverPool
-from cluster.inventory.take import Pass, take_inventory
+from cluster.inventory.take import take_inventory
 from cluster.inventory.walk import Progress as InventoryProgress
 from cluster.job import Job
 from cluster.profile import informed
 from cluster.progress import ALIVE, Progress, look
 from cluster.registry import register_job
+from cluster.request import KINDS, Phase, Request
 from cluster.runtime import RayRuntime, RuntimeFault, Worker
 from cluster.services import Services
 from cluster.workers import feeders, job_setup, movers, validators
-from imaging.uid import Uid
 from storage.errors import Rejected, Retryable
 from storage.ledger.job import JobHeld, JobLock, Registered
 from storage.ledger.ledger import Ledger
-from storage.ledger.lifecycle import DeliveryState
+from storage.ledger.pool import PLACE
 from storage.ledger.records import DestinationState, LeaseKind
 from storage.sinks.open import open_sink
 
@@ -43,6 +42,7 @@ LOOK = 1.0
 LOOK_SHARE = 20
 """A look counts rows, which takes seconds in a ledger of ten million studies: it may cost a twentieth of the time."""
 
+T = TypeVar("T")
 LEDGER_PATIENCE = timedelta(minutes=10)
 """A ledger that is away this long ends the driver; workers keep trying. A Postgres restart takes seconds, a failover
 a minute or two."""
@@ -54,76 +54,12 @@ HALT_PATIENCE = timedelta(seconds=8)
 """How long all movers may say that nothing works until a person acts, before the driver says so and ends."""
 
 
-class Phase(StrEnum):
-    """How far a run goes."""
-
-    INVENTORY = "inventory"
-    MOVE = "move"
-    VALIDATE = "validate"
-    ALL = "all"
-
-
-_KINDS: dict[Phase, tuple[LeaseKind, ...]] = {
-    Phase.INVENTORY: (),
-    Phase.MOVE: (LeaseKind.PULL, LeaseKind.FEED),
-    Phase.VALIDATE: (LeaseKind.VALIDATE,),
-    Phase.ALL: (LeaseKind.PULL, LeaseKind.FEED, LeaseKind.VALIDATE),
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What one run was asked to do."""
-
-    phase: Phase = Phase.ALL
-    studies: tuple[Uid, ...] | None = None
-    """Only these; None: all."""
-    limit: int | None = None
-    """At most this many studies that are not delivered yet."""
-    inventory: Pass = Pass.CONTINUE
-
-    @property
-    def partial(self) -> bool:
-        """It was asked to leave something for later."""
-        return self.studies is not None or self.limit is not None or self.phase in (Phase.INVENTORY, Phase.MOVE)
-
-
 class Interrupted(KeyboardInterrupt):
     """A person ended the run; the message says what became of the workers, and how to go on."""
 
 
 class Halted(Exception):
     """Nothing can go on until a person acts; the message says what to do."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
-    """What a run would do: the answer to --dry-run."""
-
-    studies: int
-    """In the ledger; an inventory may find more."""
-    to_plan: int
-    to_pull: int
-    to_feed: int
-    to_validate: int
-
-
-def outlook(ledger: Ledger, inline: str, request: Request) -> Outlook:
-    """What a run would do, by the ledger: nobody is asked and nothing is changed."""
-    pulls = feeds = reads = 0
-    for row in ledger.status.deliveries():
-        if row.state is DeliveryState.PENDING:
-            pulls += row.deliveries if row.destination == inline else 0
-            feeds += row.deliveries if row.destination != inline else 0
-        elif row.state in (DeliveryState.WRITTEN, DeliveryState.ARRIVED):
-            reads += row.deliveries
-    return Outlook(
-        studies=sum(ledger.status.studies().values()),
-        to_plan=ledger.status.to_plan(),
-        to_pull=pulls if request.limit is None else min(pulls, request.limit),
-        to_feed=feeds,
-        to_validate=reads,
-    )
 
 
 class Run:
@@ -190,17 +126,12 @@ class Run:
             self._enumerate()
             # The inventory may just have learnt something.
             self._job = informed(self._job, self._ledger.jobs.profile(self._job.source.name))
-            self._plan(registered)
-            only = self._chosen(registered)
-            kinds = _KINDS[self._request.phase]
-            if LeaseKind.FEED in kinds:
-                attach_destinations(self._ledger, self._services, registered)
-            if LeaseKind.PULL in kinds and self._ledger.control.reopen_source(
-                registered.sources[self._job.source.name]
-            ):
-                self._log.info("source_reopened", source=self._job.source.name)
-            if not any(self._left(kind, only) for kind in kinds):
-                self._sweep()
+            self._patiently(lambda: self._plan(registered))
+            only = self._patiently(lambda: self._chosen(registered))
+            kinds = KINDS[self._request.phase]
+            self._patiently(lambda: self._open(registered, kinds))
+            if not any(self._patiently(lambda kind=kind: self._left(kind, only)) for kind in kinds):
+                self._patiently(self._sweep)
                 return registered
             scratch = self._job.state_dir / "ray"
             with RayRuntime(self._job.cluster.ray, self._job.job.name, scratch) as runtime:
@@ -210,7 +141,7 @@ class Run:
                     else "its workers go on by themselves until the next run, or `limosa pause`"
                 )
                 self._add, self._restore = runtime.add, runtime.restore
-                runtime.ensure(self._workers(registered, only))
+                self._start(runtime, self._patiently(lambda: self._workers(registered, only)))
                 try:
                     self._observe(lock, registered, kinds, only)
                 except KeyboardInterrupt:
@@ -219,9 +150,64 @@ class Run:
                 finally:
                     runtime.stop(DRAIN_GRACE)
                     self._workers_now = "its workers put down what they were writing and ended"
-            self._ledger.claims.recover()
-            self._sweep()
+            self._patiently(self._ledger.claims.recover)
+            self._patiently(self._sweep)
         return registered
+
+    def _open(self, registered: Registered, kinds: Sequence[LeaseKind]) -> None:
+        """What an earlier run stopped is tried again."""
+        if LeaseKind.FEED in kinds:
+            attach_destinations(self._ledger, self._services, registered)
+        source = self._job.source.name
+        if LeaseKind.PULL in kinds and self._ledger.control.reopen_source(registered.sources[source]):
+            self._log.info("source_reopened", source=source)
+
+    def _start(self, runtime: RayRuntime, workers: list[Worker]) -> None:
+        """The workers run. None starts without the ledger, so they are started again where it was away meanwhile.
+
+        Raises
+        ------
+        RuntimeFault
+            One does not start although the ledger answers.
+        """
+        while True:
+            try:
+                return runtime.ensure(workers)
+            except RuntimeFault:
+                try:
+                    self._ledger.status.destinations()
+                except Retryable as error:
+                    self._wait_for_ledger(error)
+                else:
+                    raise
+
+    def _patiently(self, step: Callable[[], T]) -> T:
+        """The outcome of a step that may be repeated, whenever the ledger is there for it.
+
+        Raises
+        ------
+        Retryable
+            The ledger stayed away for `LEDGER_PATIENCE`, or it was something else.
+        """
+        while True:
+            try:
+                outcome = step()
+            except Retryable as error:
+                if error.place != PLACE:
+                    raise
+                self._wait_for_ledger(error)
+            else:
+                self._away_since = None
+                return outcome
+
+    def _wait_for_ledger(self, error: Retryable | JobHeld) -> None:
+        """Some time has passed, and an embedded Postgres that died runs again. Raises `error` after too long."""
+        self._away_since = self._away_since or time.monotonic()
+        if time.monotonic() - self._away_since > LEDGER_PATIENCE.total_seconds():
+            raise error
+        self._log.warning("ledger_away", code=error.code)
+        self._services.revive()
+        time.sleep(LOOK)
 
     def _enumerate(self) -> None:
         """The archive is in the ledger, unless this run only validates."""
@@ -262,7 +248,7 @@ class Run:
 
     def _workers(self, registered: Registered, only: Sequence[int] | None) -> list[Worker]:
         setup = job_setup(self._job, self._services, registered, only, self._job.state_dir)
-        kinds = _KINDS[self._request.phase]
+        kinds = KINDS[self._request.phase]
         # A worker opens every destination it serves; one that is away must not keep it from serving the others.
         there = {
             row.name: registered.destinations[row.name]
@@ -300,12 +286,7 @@ class Run:
                 # Postgres restarted: our lock went with its session, and so may the old session's ghost hold it.
                 if isinstance(error, Retryable):
                     held = None
-                self._away_since = self._away_since or time.monotonic()
-                if time.monotonic() - self._away_since > LEDGER_PATIENCE.total_seconds():
-                    raise
-                self._log.warning("ledger_away", code=error.code)
-                self._services.revive()
-                time.sleep(LOOK)
+                self._wait_for_ledger(error)
 
     def _watch_until_done(
         self, lock: JobLock, source_id: int, kinds: Sequence[LeaseKind], only: Sequence[int] | None

@@ -18,7 +18,8 @@ from cluster.inventory.take import Pass
 from cluster.job import load_job
 from cluster.logs import start_log
 from cluster.output import Form, Output, plain, told_size
-from cluster.run import Halted, Interrupted, Phase, Request, Run, outlook
+from cluster.request import Phase, Request, outlook
+from cluster.run import Halted, Interrupted, Run
 from cluster.runtime import RuntimeFault
 from cluster.services import open_ledger, services
 from cluster.summary import Summary, keep_summary, list_destinations, summarise

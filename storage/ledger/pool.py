@@ -17,6 +17,9 @@ from storage.ledger.records import DestinationState, LeaseKind, Severity, Verdic
 
 Connection = psycopg.Connection[TupleRow]
 
+PLACE = "ledger"
+"""Where an error of the ledger says it happened."""
+
 PATIENCE = timedelta(seconds=10)
 """Longest wait for a connection. A Postgres restart takes two seconds; a caller that waited ten should tell
 somebody instead of waiting on."""
@@ -50,16 +53,16 @@ def translated(operation: str) -> Generator[None]:
     try:
         yield
     except PoolTimeout:
-        raise Retryable("the ledger cannot be reached", operation=operation, place="ledger") from None
+        raise Retryable("the ledger cannot be reached", operation=operation, place=PLACE) from None
     except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction) as error:
         # Read-only is what a standby says until it is promoted: away, for all that is to be written.
         raise Retryable(
-            "the ledger is away or busy", operation=operation, place="ledger", code=error.sqlstate or ""
+            "the ledger is away or busy", operation=operation, place=PLACE, code=error.sqlstate or ""
         ) from None
     except psycopg.Error as error:
         rule = error.diag.constraint_name or type(error).__name__
         raise Rejected(
-            f"the ledger refused: {rule}", operation=operation, place="ledger", code=error.sqlstate or ""
+            f"the ledger refused: {rule}", operation=operation, place=PLACE, code=error.sqlstate or ""
         ) from None
 
 

@@ -22,7 +22,7 @@ from cluster.cli.live import line_of
 from cluster.cli.steer import look
 from cluster.inventory.remedies import REMEDIES
 from cluster.job import Job
-from cluster.run import Outlook
+from cluster.request import Outlook
 from cluster.summary import DestinationSummary, Summary
 from imaging.flags import Flag
 from perf.rows import Comparison

@@ -7,7 +7,8 @@ from unittest.mock import MagicMock
 import pytest
 
 from cluster import run as module
-from cluster.run import DRAIN_GRACE, Interrupted, Request, Run
+from cluster.request import Request
+from cluster.run import DRAIN_GRACE, Interrupted, Run
 
 
 @pytest.fixture

@@ -7,7 +7,9 @@ from unittest.mock import MagicMock
 import pytest
 
 from cluster import run as module
-from cluster.run import LEDGER_PATIENCE, Halted, Request, Run
+from cluster.request import Request
+from cluster.run import LEDGER_PATIENCE, Halted, Run
+from cluster.runtime import RuntimeFault
 from storage.errors import Retryable
 from storage.ledger.records import LeaseKind
 
@@ -58,6 +60,52 @@ def test_one_long_absence_ends_the_driver(monkeypatch: pytest.MonkeyPatch) -> No
         driver._observe(MagicMock(), MagicMock(), (LeaseKind.PULL,), None)
 
     assert clock.now - 1000 > LEDGER_PATIENCE.total_seconds()
+
+
+def test_a_ledger_that_is_away_before_there_is_anything_to_watch_does_not_end_the_driver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "time", Clock())
+    services, step = MagicMock(), MagicMock(side_effect=[Retryable("away", place="ledger"), "workers"])
+    driver = Run(MagicMock(), services, MagicMock(), Request(), watch=MagicMock(), watch_inventory=MagicMock())
+
+    assert driver._patiently(step) == "workers"
+
+    services.revive.assert_called_once_with()
+
+
+def test_workers_that_did_not_start_for_want_of_the_ledger_are_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "time", Clock())
+    runtime, ledger = MagicMock(), MagicMock()
+    runtime.ensure.side_effect = [RuntimeFault("worker feeder-1 did not start"), None]
+    ledger.status.destinations.side_effect = Retryable("away", place="ledger")
+    driver = Run(MagicMock(), MagicMock(), ledger, Request(), watch=MagicMock(), watch_inventory=MagicMock())
+
+    driver._start(runtime, [])
+
+    assert runtime.ensure.call_count == 2
+
+
+def test_workers_that_do_not_start_although_the_ledger_answers_end_the_driver() -> None:
+    runtime = MagicMock()
+    runtime.ensure.side_effect = RuntimeFault("worker feeder-1 did not start")
+    driver = Run(MagicMock(), MagicMock(), MagicMock(), Request(), watch=MagicMock(), watch_inventory=MagicMock())
+
+    with pytest.raises(RuntimeFault):
+        driver._start(runtime, [])
+
+    assert runtime.ensure.call_count == 1
+
+
+def test_what_else_is_away_is_not_taken_for_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "time", Clock())
+    step = MagicMock(side_effect=Retryable("away", place="s3://images"))
+    driver = Run(MagicMock(), MagicMock(), MagicMock(), Request(), watch=MagicMock(), watch_inventory=MagicMock())
+
+    with pytest.raises(Retryable):
+        driver._patiently(step)
+
+    step.assert_called_once_with()
 
 
 def pulled(epoch: int) -> SimpleNamespace:
