@@ -239,7 +239,8 @@ create index delivery_leased_by on delivery (lease_owner) where lease_owner is n
 create index delivery_pulling on delivery (source_id, lease_until) where lease_kind = 'pull';
 create index delivery_waiting on delivery (not_before) where not_before is not null;
 
--- The same pairs as lifecycle.DELIVERY_MOVES; a test holds the two together.
+-- The same pairs as lifecycle.DELIVERY_MOVES; a test holds the two together. What was proven on a device may go on its
+-- way, where it is to be proven again, and may be found damaged before it leaves.
 create function check_delivery_move() returns trigger language plpgsql as $$
 begin
   if (old.state::text || '>' || new.state::text) <> all (array[
@@ -248,11 +249,18 @@ begin
     'sealed>shipped', 'sealed>exception',
     'shipped>arrived', 'shipped>exception',
     'arrived>validated', 'arrived>exception',
+    'validated>sealed', 'validated>exception',
     'exception>pending', 'exception>written', 'exception>sealed', 'exception>shipped', 'exception>arrived',
     'exception>void'])
   then
     raise exception 'a delivery never goes from % to %', old.state, new.state
       using errcode = 'check_violation', constraint = 'delivery_moves_as_allowed';
+  end if;
+  if old.state = 'validated' and not exists (
+    select from receipt r where r.delivery_id = old.delivery_id and r.device <> '')
+  then
+    raise exception 'a validated delivery that is on no device stays so'
+      using errcode = 'check_violation', constraint = 'validated_stays_unless_shipped';
   end if;
   return new;
 end
@@ -501,3 +509,137 @@ create table coercion (
 create trigger coercion_is_fixed before update or delete on coercion
   for each row execute function refuse_change();
 create trigger coercion_is_kept before truncate on coercion execute function refuse_change();
+
+-- One file as it was read. Tables of one name replace each other; messages only ever add up.
+create table hospital_file (
+  file_id bigint generated always as identity primary key,
+  read_at timestamptz not null default limosa_now(),
+  replaced_at timestamptz,
+  messages integer not null,
+  events integer not null,
+  kind text not null,
+  name text not null,
+  digest bytea not null,
+  reading text not null,
+  defects jsonb not null default '{}',
+  constraint file_kind_is_known check (kind in ('hl7', 'crosswalk', 'manual', 'snapshot', 'orders')),
+  constraint file_digest_is_blake3 check (octet_length(digest) = 32)
+);
+create unique index one_table_of_a_name on hospital_file (kind, name) where replaced_at is null and kind <> 'hl7';
+create unique index one_reading_of_a_file on hospital_file (kind, digest, reading) where replaced_at is null;
+
+-- What one message or row says; the digest makes telling it twice the same as once.
+create table identity_event (
+  digest bytea primary key,
+  file_id bigint not null references hospital_file,
+  at timestamptz,
+  verb text not null,
+  kind text not null,
+  label text not null,
+  issuer text,
+  number text,
+  issuer_2 text,
+  number_2 text,
+  issuer_3 text,
+  number_3 text,
+  part text,
+  was text,
+  became text,
+  name text,
+  birth_date text,
+  sex text,
+  constraint event_digest_is_blake3 check (octet_length(digest) = 32)
+);
+create index identity_event_of_file on identity_event (file_id);
+create trigger identity_event_is_fixed before update or delete on identity_event
+  for each row execute function refuse_change();
+
+-- One line of the RIS's list of orders.
+create table ordered (
+  file_id bigint not null references hospital_file,
+  line integer not null,
+  accession text not null,
+  accession_issuer text not null,
+  issuer text,
+  number text,
+  study_uid text collate "C",
+  procedure text,
+  primary key (file_id, line)
+);
+
+-- The rules as they were whenever they decided something: a decision can be made again years later.
+create table decision_rules (
+  fingerprint text primary key,
+  first_used timestamptz not null default limosa_now(),
+  rules jsonb not null
+);
+create trigger decision_rules_are_fixed before update or delete on decision_rules
+  for each row execute function refuse_change();
+
+-- What is decided about a study now; what a revision was planned with is in study_revision.plan.
+create table decision (
+  study_key bigint primary key references study,
+  decided_at timestamptz not null default limosa_now(),
+  held boolean not null,
+  verdict text not null,
+  rules text not null references decision_rules,
+  digest bytea not null,
+  classes text[] not null default '{}',
+  content jsonb not null,
+  evidence jsonb not null default '{}',
+  constraint verdict_is_known check (verdict in ('auto', 'auto_note', 'review', 'conflict')),
+  constraint decision_digest_is_blake3 check (octet_length(digest) = 32)
+);
+create index decision_with_class on decision using gin (classes) where classes <> '{}';
+
+-- A person let a study move as it was proposed. Another proposal needs another person's word.
+create table acceptance (
+  study_key bigint not null references study,
+  kind text not null,
+  digest bytea not null,
+  at timestamptz not null default limosa_now(),
+  accepted_by text not null,
+  primary key (study_key, kind, digest)
+);
+create trigger acceptance_is_fixed before update or delete on acceptance
+  for each row execute function refuse_change();
+-- pre: devices that are sealed, shipped and accounted for at the far side.
+
+-- All packs of one device in order of their keys: the order of its manifest.
+create index receipt_on_device on receipt (device, key collate "C") where device <> '';
+
+create table seal (
+  device_id text primary key references device,
+  sealed_at timestamptz not null,
+  root bytea not null,
+  packs integer not null,
+  instances bigint not null,
+  bytes bigint not null,
+  serial text not null,
+  note text not null,
+  sealed_by text not null,
+  constraint seal_root_is_sha256 check (octet_length(root) = 32),
+  constraint seal_holds_something check (packs >= 1 and instances >= packs and bytes >= packs)
+);
+create trigger seal_is_fixed before update or delete on seal for each row execute function refuse_change();
+create trigger seal_is_kept before truncate on seal execute function refuse_change();
+
+-- What one document of the far side came to.
+create table arrival (
+  arrival_id bigint generated always as identity primary key,
+  device_id text not null references seal,
+  at timestamptz not null default limosa_now(),
+  evidence text not null,
+  document bytea not null,
+  arrived integer not null,
+  missing integer not null,
+  altered integer not null,
+  unknown integer not null,
+  strangers integer not null,
+  reconciled_by text not null,
+  constraint document_is_sha256 check (octet_length(document) = 32),
+  constraint arrivals_are_counted check (
+    arrived >= 0 and missing >= 0 and altered >= 0 and unknown >= 0 and strangers >= 0)
+);
+create trigger arrival_is_fixed before update or delete on arrival for each row execute function refuse_change();
+create trigger arrival_is_kept before truncate on arrival execute function refuse_change();
