@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, Str
 
 from storage.packs.model import Container
 from storage.packs.naming import check_prefix
+from storage.sinks.secret import SecretRef
 
 MIN_PART = 5 << 20
 """S3 refuses smaller parts, the last one excepted."""
@@ -16,9 +17,6 @@ MAX_PART = 1 << 30
 """S3 takes 5 GiB; a writer holds two parts in memory, so one is the limit of sense."""
 
 SinkName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
-
-SecretRef = Annotated[str, StringConstraints(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$")]
-"""Where a secret is, never the secret: `env:NAME` or `file:/path`."""
 
 Prefix = Annotated[str, AfterValidator(check_prefix)]
 

@@ -2,10 +2,14 @@
 
 import os
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import SecretStr
+from pydantic import SecretStr, StringConstraints
 
 from storage.errors import Rejected
+
+SecretRef = Annotated[str, StringConstraints(pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:/.+)$")]
+"""Where a secret is, never the secret: `env:NAME` or `file:/path`."""
 
 MAX_SECRET = 4096
 """Bytes of a secret file; a longer one is the wrong file."""

@@ -23,6 +23,7 @@ PLACES = {
     "pynetdicom": ("actors/dimse/", "infra/simulator/", "tests/", "perf/"),
     "ray": ("actors/shells", "cluster/", "tests/", "perf/"),
     "starlette": ("cluster/web/", "tests/", "perf/"),
+    "httpx": ("storage/dicomweb/", "tests/", "perf/"),
     "infra": ("infra/", "cluster/", "tests/", "perf/"),
 }
 # In pieces, so that this file does not offend against itself.
