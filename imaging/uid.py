@@ -7,6 +7,9 @@ they are harmless as names and are therefore accepted.
 
 import re
 from typing import NewType
+from uuid import UUID
+
+from blake3 import blake3
 
 Uid = NewType("Uid", str)
 """1 to 64 characters of [0-9.], starting and ending with a digit, no two dots in a row."""
@@ -41,3 +44,15 @@ def parse_uid(value: str | bytes | memoryview) -> Uid:
     if _SHAPE.fullmatch(text) is None:
         raise InvalidUid("holds something other than digits and single dots")
     return Uid(text)
+
+
+def derived_uid(purpose: str, *names: str) -> Uid:
+    """The UID of something we make: the same for the same names, and nobody else's.
+
+    Its root is 2.25 and what follows a UUID of version 8 (PS3.5 annex B.2, RFC 9562 section 5.8): 122 bits of BLAKE3.
+    """
+    named = "\0".join(("limosa", purpose, *names)).encode("utf-8")
+    octets = bytearray(blake3(named).digest()[:16])
+    octets[6] = octets[6] & 0x0F | 0x80
+    octets[8] = octets[8] & 0x3F | 0x80
+    return Uid(f"2.25.{UUID(bytes=bytes(octets)).int}")
