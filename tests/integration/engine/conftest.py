@@ -123,7 +123,10 @@ class MoverProcess:
         self.child.wait()
 
     def freeze(self) -> None:
+        """None of its threads runs any more."""
         os.kill(self.pid, signal.SIGSTOP)
+        # The signal alone takes its time: on a busy machine a thread committed meanwhile.
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
