@@ -17,6 +17,7 @@ import zstandard
 from infra.simulator.archive import Manifest
 from storage.packs.model import Container
 from storage.packs.naming import pack_key
+from storage.sinks.device import PAYLOAD
 from storage.sinks.protocol import Sink
 
 PREAMBLE = 128
@@ -73,7 +74,7 @@ def compare(sink: Sink, manifest: Manifest, without: frozenset[str]) -> Comparis
 def _held(sink: Sink) -> Iterator[tuple[str, str, bytes]]:
     """Study UID, SOP Instance UID and dataset of every instance in every pack."""
     for held in sink.packs():
-        key = pack_key(held.pack, held.container)
+        key = pack_key(held.pack, held.container, PAYLOAD if held.device else "")
         size = sink.size(key, device=held.device)
         stream = _Stream(sink.stream(key, 0, size, device=held.device))
         plain = io.BufferedReader(stream)

@@ -42,7 +42,7 @@ def _attach_devices(ledger: Ledger, options: SeedOptions, destination_id: int) -
     room = False
     for root in options.devices:
         device = Device(root)
-        state = DeviceRoom.LOADING if device.free() > options.reserve else DeviceRoom.FULL
+        state = DeviceRoom.LOADING if device.free() > options.room_kept else DeviceRoom.FULL
         ledger.jobs.attach_device(destination_id, device_id=device.id, path_label=root.name, state=state)
         room = room or ledger.jobs.devices(destination_id)[device.id] == DeviceRoom.LOADING
     return room

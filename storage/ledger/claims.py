@@ -236,10 +236,11 @@ returning d.delivery_id, d.study_key, s.study_uid, d.revision, d.source_id, d.de
   d.lease_owner as worker, d.lease_epoch as epoch, d.attempts, d.priority, y.name as inline_destination,
   r.instances, r.key, r.container, r.size, r.crc64, r.etag, r.version_id, r.device"""
 
+# What has arrived elsewhere cannot be read from here: it is proven by whoever received it.
 _VALIDATE = """
 with next as materialized (
   select delivery_id from delivery
-  where destination_id = %(destination)s and state in ('written', 'arrived')
+  where destination_id = %(destination)s and state = 'written'
     and lease_owner is null and not_before is null
   order by priority, delivery_id limit 1 for update skip locked)
 update delivery d set lease_owner = %(worker)s, lease_kind = 'validate', lease_until = limosa_now() + %(lease)s,

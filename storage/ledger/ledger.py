@@ -16,6 +16,7 @@ from storage.ledger.job import JobLock, Jobs
 from storage.ledger.pace import Paces
 from storage.ledger.plan import Plan
 from storage.ledger.pool import PATIENCE, Pool
+from storage.ledger.seeds import Seeds
 from storage.ledger.status import Status
 from storage.ledger.uploads import Uploads
 
@@ -43,6 +44,7 @@ class Ledger:
         self.control = Control(self._pool)
         self.paces = Paces(self._pool)
         self.status = Status(self._pool)
+        self.seeds = Seeds(self._pool)
 
     def job_lock(self, name: str) -> AbstractContextManager[JobLock]:
         """As `Jobs.lock`."""

@@ -32,7 +32,7 @@ class DeliveryState(StrEnum):
     SHIPPED = "shipped"
     ARRIVED = "arrived"
     VALIDATED = "validated"
-    """Read back and proven. The only state that counts as done."""
+    """Read back and proven. The only state that counts as done; on a device, done here: it may still be sealed."""
     EXCEPTION = "exception"
     VOID = "void"
     """Nothing to deliver any more: a later revision replaced it, or the study is empty, held or excluded."""
@@ -56,7 +56,8 @@ DELIVERY_MOVES: dict[DeliveryState, frozenset[DeliveryState]] = {
     _D.SEALED: frozenset({_D.SHIPPED, _D.EXCEPTION}),
     _D.SHIPPED: frozenset({_D.ARRIVED, _D.EXCEPTION}),
     _D.ARRIVED: frozenset({_D.VALIDATED, _D.EXCEPTION}),
-    _D.VALIDATED: frozenset(),
+    # On a device only (the database holds it to that): it goes on its way, or is found damaged before it does.
+    _D.VALIDATED: frozenset({_D.SEALED, _D.EXCEPTION}),
     _D.EXCEPTION: frozenset({_D.PENDING, _D.WRITTEN, _D.SEALED, _D.SHIPPED, _D.ARRIVED, _D.VOID}),
     _D.VOID: frozenset(),
 }

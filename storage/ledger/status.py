@@ -253,7 +253,7 @@ select exists (
         when 'pull' then d.state = 'pending' and d.pulled and x.state = 'open'
           and exists (select from source s where s.source_id = d.source_id and s.stopped is null)
         when 'feed' then d.state = 'pending' and not d.pulled and d.ready and x.state = 'open'
-        when 'validate' then d.state in ('written', 'arrived') and x.state in ('open', 'full')
+        when 'validate' then d.state = 'written' and x.state in ('open', 'full')
       end))"""
 
 _WORK_LEFT = """
@@ -265,7 +265,7 @@ select
     select from delivery d where d.destination_id = x.destination_id and d.state = 'pending' and not d.pulled
       and d.ready and d.lease_owner is null and d.not_before is null))
   or exists (select from destination x where x.state in ('open', 'full') and exists (
-    select from delivery d where d.destination_id = x.destination_id and d.state in ('written', 'arrived')
+    select from delivery d where d.destination_id = x.destination_id and d.state = 'written'
       and d.lease_owner is null and d.not_before is null)) as claimable,
   exists (select from delivery where lease_owner is not null) as leased,
   exists (select from delivery where not_before is not null) as waiting"""

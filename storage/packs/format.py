@@ -85,7 +85,7 @@ class PackEncoder:
         Views among the pieces are valid until the next piece is asked for.
         """
         start = self._offset
-        header = _header(member_name(facts.sop_uid), part10.size)
+        header = member_header(member_name(facts.sop_uid), part10.size)
         for piece in self._frame(header, part10, _level(facts)):
             self._offset += len(piece)
             yield piece
@@ -107,7 +107,7 @@ class PackEncoder:
         # Blanks before the last line's end keep it JSON Lines.
         body = body[:-1].ljust(len(body) - 1 + _padding(len(body))) + b"\n"
         if self._container is Container.TAR:
-            header = _header(INDEX_NAME, len(body) + LOCATOR)
+            header = member_header(INDEX_NAME, len(body) + LOCATOR)
             locator = locator_line(self._offset, len(header) + len(body), len(header), len(body))
             tail = iter((header, body, locator, END))
         else:
@@ -135,7 +135,7 @@ class PackEncoder:
     def _zst_tail(self, members: tuple[Member, ...], body: bytes) -> Iterator[Piece]:
         table = [(member.length, _plain_size(member)) for member in members]
         start = self._offset
-        header = _header(INDEX_NAME, len(body))
+        header = member_header(INDEX_NAME, len(body))
         frame = b"".join(self._frame(header, MemoryOctets(body), RAW_LEVEL))
         table.append((len(frame), len(header) + len(body)))
         yield frame
@@ -169,8 +169,8 @@ def _seek_table(frames: Sequence[tuple[int, int]]) -> bytes:
     return struct.pack("<II", SKIPPABLE_SEEK_TABLE, len(entries) + len(footer)) + entries + footer
 
 
-def _header(name: str, size: int) -> bytes:
-    """A ustar header, preceded by a PAX header where the size has more than 33 bits."""
+def member_header(name: str, size: int) -> bytes:
+    """What precedes a member: a ustar header, preceded by a PAX header where the size has more than 33 bits."""
     if size > _USTAR_LIMIT:
         return _full_header(name, size)
     # The same bytes as below: tarfile needs 30 us for what differs in two fields and their sum.

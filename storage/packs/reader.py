@@ -106,7 +106,7 @@ class PackReader:
             return
         end = members[-1].offset + members[-1].length if members else 0
         pieces = self._objects.stream(self._key, 0, end if tap is None else self._size, device=self._device)
-        source = _Cutter(pieces if tap is None else _tapped(pieces, tap))
+        source = Cutter(pieces if tap is None else _tapped(pieces, tap))
         for member in members:
             yield from _drained(member, self._verified(member, source.take(member.length)))
         source.drain()
@@ -155,7 +155,7 @@ class PackReader:
         return b"".join(self._objects.stream(key, start, length, device=self._device)) if length else b""
 
 
-class _Cutter:
+class Cutter:
     """Cuts one stream of pieces into runs of given lengths.
 
     The rest of a piece stays a view: a hostile index may name a hundred thousand members in one piece, and copying
@@ -175,6 +175,13 @@ class _Cutter:
             cut = piece[:length]
             length -= len(cut)
             yield bytes(cut)
+
+    def rest(self) -> Iterator[bytes]:
+        """Everything that is left."""
+        if self._rest:
+            piece, self._rest = bytes(self._rest), memoryview(b"")
+            yield piece
+        yield from self._pieces
 
     def drain(self) -> None:
         """All that is left was asked for."""
@@ -218,7 +225,7 @@ def _at_most(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
 
 
 def _decompressed(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    source = _Readable(pieces)
+    source = Readable(pieces)
     reader = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).stream_reader(source, read_size=PIECE)  # pyright: ignore[reportArgumentType]
     try:
         while piece := reader.read(PIECE):
@@ -229,7 +236,7 @@ def _decompressed(pieces: Iterator[bytes]) -> Iterator[bytes]:
         raise IntegrityError("bytes behind a frame", operation="read", place="pack")
 
 
-class _Readable:
+class Readable:
     """The `read` that zstd wants, over pieces."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:

@@ -8,30 +8,39 @@ import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 from storage.durable import storage_error, write_all
 from storage.errors import Rejected, Retryable
 
 LABEL = "limosa/device.json"
 """Where a device's id is written; its first component is a legal container name on Data Box."""
+PAYLOAD = "data"
+"""The folder of packs and their indexes: what BagIt (RFC 8493) calls the payload, so that a sealed device is a bag."""
+SEALED = "limosa/seal.txt"
+"""Once it is there, nothing more is written: what it says would no longer be true."""
 READ_PIECE = 1 << 20
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 """O_NONBLOCK: a named pipe at our path must not hold the worker for ever."""
 _MAX_LABEL = 4096
+_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_TOLD = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+"""Serial numbers go onto slips, into seals and file names."""
 
 
 class Device:
     """A mounted device with its label; safe to use from several threads."""
 
-    def __init__(self, root: Path) -> None:
-        """The device is labelled: with the id it has, or with a new random one.
+    def __init__(self, root: Path, label: Mapping[str, str] = MappingProxyType({})) -> None:
+        """The device is labelled: with the id it has, or with a new random one and what `label` says of it.
 
         Raises
         ------
@@ -47,11 +56,21 @@ class Device:
         except OSError:
             raise self._away() from None
         self._is = (found.st_dev, found.st_ino)
+        self.serial = self.profile = ""
+        """What `limosa seed init` was told of it; empty for a device that was never prepared."""
         try:
             self.id = self._read_label()
         except FileNotFoundError:
-            self._write_label(secrets.token_hex(16))
+            self._write_label({"id": secrets.token_hex(16), **label})
             self.id = self._read_label()
+
+    @property
+    def sealed(self) -> bool:
+        """It is ready to be shipped, or was: what it holds is final."""
+        try:
+            return self.size(SEALED) > 0
+        except FileNotFoundError:
+            return False
 
     def free(self) -> int:
         """Bytes that may still be written."""
@@ -171,14 +190,24 @@ class Device:
         try:
             label = json.loads(raw)
             identifier = label["id"]
-            if label["format"] != "limosa-device" or label["version"] != 1 or len(bytes.fromhex(identifier)) != 16:
+            if label["format"] != "limosa-device" or label["version"] != 1 or _ID.fullmatch(identifier) is None:
                 raise ValueError
+            self.serial, self.profile = (_told(label, name) for name in ("serial", "profile"))
         except (ValueError, KeyError, TypeError, RecursionError):
             raise Rejected("its label is not one of ours", operation="open", place=self.place) from None
         return identifier
 
-    def _write_label(self, identifier: str) -> None:
-        label = {"format": "limosa-device", "version": 1, "id": identifier}
+    def relabel(self, told: Mapping[str, str]) -> None:
+        """The label keeps its id and says what it is told now."""
+        try:
+            self.remove(LABEL)
+        except OSError as error:
+            raise storage_error(error, "label", self.place) from error
+        self._write_label({"id": self.id, **told})
+        self._read_label()
+
+    def _write_label(self, told: Mapping[str, str]) -> None:
+        label = {"format": "limosa-device", "version": 1, **told}
         try:
             self.write_new(LABEL, json.dumps(label).encode("ascii") + b"\n")
         except FileExistsError:
@@ -188,6 +217,20 @@ class Device:
 
     def _hostile(self) -> Rejected:
         return Rejected("something other than a plain file is at our path", operation="open", place=self.place)
+
+
+class ReadOnlyDevice(Device):
+    """A device that is only read: one without a label is none of ours."""
+
+    def _write_label(self, told: Mapping[str, str]) -> None:
+        raise Rejected("has no label: no device of Limosa's", operation="open", place=self.place)
+
+
+def _told(label: dict[str, object], name: str) -> str:
+    value = label.get(name, "")
+    if not isinstance(value, str) or (value and _TOLD.fullmatch(value) is None):
+        raise ValueError(name)
+    return value
 
 
 @contextmanager

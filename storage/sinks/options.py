@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, Str
 
 from storage.packs.model import Container
 from storage.packs.naming import check_prefix
+from storage.seeds.profiles import PROFILES, ProfileName
 from storage.sinks.secret import SecretRef
 
 MIN_PART = 5 << 20
@@ -65,6 +66,12 @@ class SeedOptions(SinkSettings):
     reserve: ByteSize = Field(ByteSize(4 << 30), description="bytes left free on each: manifests, bags, the seal")
     group_size: ByteSize = Field(ByteSize(64 << 20), ge=1 << 20, description="bytes between two fsyncs")
     layout: Literal["pack"] = "pack"
+    profile: ProfileName = Field(ProfileName.PLAIN, description="the kind of devices, whose limits are held to")
+
+    @property
+    def room_kept(self) -> int:
+        """Bytes left free on each device: the setting, or what devices of this kind need if that is more."""
+        return max(self.reserve, PROFILES[self.profile].reserve)
 
 
 RAW_PIXELS = {"zstd": Container.TAR_ZST, "none": Container.TAR}

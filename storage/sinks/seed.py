@@ -11,7 +11,8 @@ from storage.packs.index import InvalidIndex
 from storage.packs.model import Container, HeldPack, PackId
 from storage.packs.naming import index_key_beside, pack_key, pack_named, pack_of_key, studies_prefix
 from storage.packs.reader import PackReader
-from storage.sinks.device import Device
+from storage.seeds.profiles import PROFILES
+from storage.sinks.device import PAYLOAD, Device
 from storage.sinks.options import RAW_PIXELS, SeedOptions
 from storage.sinks.protocol import Journal, Probe, SinkTraits, StudyWriter, UploadState
 from storage.sinks.seed_pack import BROKEN, AdoptingWriter, SeedPackWriter
@@ -70,7 +71,7 @@ class SeedSink:
             journal.reset("the device lost the pack")
             container = resume.container
         container = Container.TAR if container is Container.P10 else container
-        key = pack_key(pack, container)
+        key = pack_key(pack, container, PAYLOAD)
         found = self._finished(pack, container, key)
         if found is not None:
             slot, reader = found
@@ -107,7 +108,7 @@ class SeedSink:
 
     def packs(self) -> Iterator[HeldPack]:
         for slot in self._slots:
-            for key in slot.device.keys(studies_prefix()):
+            for key in slot.device.keys(studies_prefix(PAYLOAD)):
                 named = pack_named(key)
                 if named is not None:
                     yield HeldPack(pack=named[0], container=named[1], device=slot.device.id)
@@ -136,7 +137,7 @@ class SeedSink:
                 yield Probe(what=what, ok=False, detail=str(error))
             else:
                 yield Probe(what=what, ok=True, detail=device.id)
-            left = device.free() - self._options.reserve
+            left = device.free() - self._options.room_kept
             yield Probe(what=f"{device.place}: free space", ok=left > 0, detail=f"{left} bytes above the reserve")
 
     # What a writer tells its sink.
@@ -145,9 +146,11 @@ class SeedSink:
     def group_size(self) -> int:
         return self._options.group_size
 
-    def check_room(self, device: Device) -> None:
-        """The reserve is untouched. Raises `DeviceFull`."""
-        if device.free() < self._options.reserve:
+    def check_room(self, device: Device, written: int) -> None:
+        """The reserve is untouched. Raises `DeviceFull`, or `Rejected` for a file that no such device takes."""
+        if written > PROFILES[self._options.profile].largest_file:
+            raise Rejected("a study too large for one file of such a device", operation="write", place=device.place)
+        if device.free() < self._options.room_kept:
             raise DeviceFull("reserve reached", operation="write", place=device.place)
 
     def mark_full(self, device: Device, size: int) -> None:
@@ -175,9 +178,10 @@ class SeedSink:
     def _choose(self, size_hint: int) -> _Slot:
         with self._lock:
             for slot in self._slots:
-                if slot.failed or (slot.refused is not None and (not size_hint or size_hint >= slot.refused)):
+                refused = slot.refused is not None and (not size_hint or size_hint >= slot.refused)
+                if slot.failed or refused or slot.device.sealed:
                     continue
-                if slot.device.free() - self._options.reserve - slot.promised > size_hint:
+                if slot.device.free() - self._options.room_kept - slot.promised > size_hint:
                     return slot
             failed = sum(bool(slot.failed) for slot in self._slots)
         raise SinkFull(f"no device has room for the study; {failed} have failed", place=self._options.name)

@@ -31,7 +31,7 @@ class Devices(Protocol):
     @property
     def group_size(self) -> int: ...
 
-    def check_room(self, device: Device) -> None: ...
+    def check_room(self, device: Device, written: int) -> None: ...
 
     def mark_full(self, device: Device, size: int) -> None: ...
 
@@ -174,7 +174,7 @@ class SeedPackWriter:
 
     def _commit(self) -> None:
         """What was written so far is on the platter, then in the journal."""
-        self._devices.check_room(self._device)
+        self._devices.check_room(self._device, self._written)
         os.fsync(self._descriptor)
         part = Part(
             number=len(self._parts) + 1,

@@ -201,10 +201,10 @@ def _objects(bucket: Any) -> Iterator[tuple[str, bytes]]:
 
 
 def _files(device: Path) -> Iterator[tuple[str, bytes]]:
-    for folder in ("studies", "index"):
+    for folder in ("data/studies", "data/index"):
         for path in sorted((device / folder).rglob("*")):
             if path.is_file():
-                yield path.relative_to(device).as_posix(), path.read_bytes()
+                yield path.relative_to(device / "data").as_posix(), path.read_bytes()
 
 
 def _rows(connection: psycopg.Connection[Any], query: str) -> list[Any]:

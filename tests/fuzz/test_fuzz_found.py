@@ -25,7 +25,7 @@ from imaging.octets import MemoryOctets
 from imaging.part10 import encode_meta
 from imaging.syntaxes import EXPLICIT_LE
 from storage.packs.index import InvalidIndex, parse_index
-from storage.packs.reader import _Cutter
+from storage.packs.reader import Cutter
 
 HERE = Path(__file__).parent
 
@@ -67,7 +67,7 @@ def test_a_digest_that_is_not_written_as_ours_is_refused(spoil: Callable[[str], 
 
 
 def test_many_tiny_members_of_one_piece_cost_no_more_than_their_bytes() -> None:
-    cutter = _Cutter(iter([bytes(1 << 20)]))
+    cutter = Cutter(iter([bytes(1 << 20)]))
 
     began = time.process_time()
     for _ in range(1 << 16):

@@ -22,11 +22,9 @@ def test_every_state_has_its_moves() -> None:
     assert set(DELIVERY_MOVES) == set(DeliveryState)
 
 
-def test_what_is_validated_or_void_stays_so() -> None:
-    assert [state for state, moves in DELIVERY_MOVES.items() if not moves] == [
-        DeliveryState.VALIDATED,
-        DeliveryState.VOID,
-    ]
+def test_what_is_void_stays_so_and_what_is_validated_unless_it_is_on_a_device() -> None:
+    assert [state for state, moves in DELIVERY_MOVES.items() if not moves] == [DeliveryState.VOID]
+    assert DELIVERY_MOVES[DeliveryState.VALIDATED] == {DeliveryState.SEALED, DeliveryState.EXCEPTION}
 
 
 def test_every_unfinished_delivery_can_still_be_validated() -> None:

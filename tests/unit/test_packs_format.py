@@ -215,11 +215,11 @@ def test_a_header_is_what_tarfile_writes(size: int, uid: str) -> None:
     info = tarfile.TarInfo(f"instances/{uid}.dcm")
     info.size, info.mode, info.mtime = size, 0o644, 0
 
-    assert pack_format._header(info.name, size) == info.tobuf(tarfile.PAX_FORMAT, "ascii", "strict")
+    assert pack_format.member_header(info.name, size) == info.tobuf(tarfile.PAX_FORMAT, "ascii", "strict")
 
 
 def test_a_member_beyond_eight_gigabytes_has_a_pax_header() -> None:
-    header = pack_format._header("instances/1.2.dcm", 9 << 30)
+    header = pack_format.member_header("instances/1.2.dcm", 9 << 30)
 
     assert len(header) == 3 * 512
     assert tarfile.TarInfo.frombuf(header[:512], "ascii", "strict").type == tarfile.XHDTYPE

@@ -14,6 +14,7 @@ from storage.packs.model import Container
 from storage.packs.naming import index_key, pack_key
 from storage.packs.reader import PackReader
 from storage.sinks import seed_pack
+from storage.sinks.device import PAYLOAD
 from storage.sinks.options import SeedOptions
 from storage.sinks.seed import SeedSink
 
@@ -183,8 +184,9 @@ def test_nothing_on_a_hostile_device_is_followed(trap: str, tmp_path: Path, kit:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "victim").write_bytes(b"precious")
-    path = tmp_path / "device" / pack_key(study.pack, Container.TAR)
+    path = tmp_path / "device" / pack_key(study.pack, Container.TAR, PAYLOAD)
     if trap == "link at a folder":
+        path.parents[3].mkdir()
         path.parents[2].symlink_to(outside)
     else:
         path.parent.mkdir(parents=True)
@@ -208,7 +210,7 @@ def test_a_torn_index_beside_a_whole_pack_is_replaced(tmp_path: Path, kit: Simpl
     writer = sink.writer(study.pack, Container.TAR, 0, journal, None)
     study.feed(writer)
     receipt = writer.finish()
-    beside = tmp_path / "device" / index_key(study.pack)
+    beside = tmp_path / "device" / index_key(study.pack, PAYLOAD)
     os.truncate(beside, 100)
 
     writer = sink.writer(study.pack, Container.TAR, 0, journal, journal.row)
@@ -250,12 +252,12 @@ def test_a_device_that_is_not_attached_is_retryable(tmp_path: Path, kit: SimpleN
 def test_no_error_of_a_device_names_a_study(tmp_path: Path, kit: SimpleNamespace) -> None:
     study, sink = kit.Study([1000]), sink_of(tmp_path / "device")
     device = sink._slots[0].device
-    key = pack_key(study.pack, Container.TAR)
+    key = pack_key(study.pack, Container.TAR, PAYLOAD)
     device.write_new(key, b"x")
 
     for attempt, kind in (
         (lambda: device.write_new(key, b"y"), FileExistsError),
-        (lambda: device.size(index_key(study.pack)), FileNotFoundError),
+        (lambda: device.size(index_key(study.pack, PAYLOAD)), FileNotFoundError),
     ):
         with pytest.raises(kind) as caught:
             attempt()
@@ -285,7 +287,7 @@ def test_a_pack_that_lost_its_name_is_never_receipted(tmp_path: Path, kit: Simpl
     study, journal = kit.Study([MIB]), kit.Journal()
     writer = sink.writer(study.pack, Container.TAR, 0, journal, None)
     study.feed(writer)
-    (tmp_path / "disk" / pack_key(study.pack, Container.TAR)).unlink()
+    (tmp_path / "disk" / pack_key(study.pack, Container.TAR, PAYLOAD)).unlink()
 
     with pytest.raises(UploadLost):
         writer.finish()
