@@ -7,6 +7,7 @@ byte budget and the ledger.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import assert_never
 
@@ -15,6 +16,8 @@ import structlog
 from actors.arrivals import Arrivals
 from actors.coercing import shape_of
 from actors.custody import written_note
+from actors.dose_options import DoseOptions
+from actors.dosing import Dosing, with_more
 from actors.leases import Lease
 from actors.options import DimseSource, MoverLimits
 from actors.pacing import Attempt, Meter
@@ -51,6 +54,7 @@ class Mover:
         hours: HoursWindow,
         only: Sequence[int] | None,
         rules: RuleSet,
+        dose: DoseOptions,
         ledger: Ledger,
         sink: Sink,
         router: Router,
@@ -68,6 +72,7 @@ class Mover:
         self._hours = hours
         self._only = only
         self._rules = rules
+        self._dose = dose
         self._ledger = ledger
         self._sink = sink
         self._router = router
@@ -122,6 +127,8 @@ class Mover:
             )
 
         source = Attempt(self._source(lane))
+        shape = shape_of(self._rules, self._options.name, claim.planned_at, self._arrivals.likenesses)
+        dosing = None if self._dose.reports == "off" else Dosing(self._dose, shape, claim.planned_at)
         pull = Pull(
             study_uid=claim.study_uid,
             claimed_count=claim.instance_count,
@@ -133,7 +140,8 @@ class Mover:
             park=self._arrivals.park,
             stop=stop,
             attempt=claim.attempts,
-            shape=shape_of(self._rules, self._options.name, claim.planned_at, self._arrivals.likenesses),
+            shape=shape if dosing is None else dosing.shape,
+            additions=dosing,
         )
         try:
             verdict = pull.run()
@@ -143,7 +151,7 @@ class Mover:
             raise
         if verdict.end in (End.WRITTEN, End.EMPTY, End.AGAIN, End.EXCEPTION):
             self._meter.ended(failed=int(source.broke_off or verdict.end is End.AGAIN))
-        return verdict
+        return verdict if dosing is None else replace(verdict, noted=dosing.noted)
 
     def _source(self, lane: int) -> Source:
         source = self._sources.get(lane)
@@ -188,7 +196,7 @@ class Mover:
             claim,
             expected_root=uid_set_root(verdict.expected),
             receipt=verdict.receipt,
-            note=written_note(verdict, self._receiver_ae, self._rules),
+            note=with_more(written_note(verdict, self._receiver_ae, self._rules), verdict.noted),
             problems=lambda shared: warnings(verdict, shared),
             facts=verdict.facts,
         )

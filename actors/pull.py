@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from actors.agreement import Round, disagreement
+from actors.dosing import Additions, NothingAdded
 from actors.intake import Arrival, Intake, Parked, Shape, as_it_came
 from actors.ladder import accounted_for, announced, announces_more, first_rung, targets
 from actors.options import DimseSource
@@ -46,6 +47,7 @@ class Pull:
         stop: Callable[[], bool],
         attempt: int = 1,
         shape: Shape = as_it_came,
+        additions: Additions | None = None,
     ) -> None:
         self._study_uid = study_uid
         self._claimed_count = claimed_count
@@ -58,6 +60,7 @@ class Pull:
         self._stop = stop
         self._attempt = attempt
         self._shape = shape
+        self._additions = additions or NothingAdded()
         self._announced: dict[str, Any] = {}
         """What the source said of instances beyond its list that never came; empty if nothing."""
 
@@ -80,7 +83,7 @@ class Pull:
         return self._pull(Expected(refs=listed.instances, grade="image_list"))
 
     def _pull(self, expected: Expected) -> Verdict:
-        packer = self._pack()
+        packer = self._open_pack()
         intake = Intake(self._study_uid, expected.refs, packer, packer.resumed, self._park, self._shape)
         verdict: Verdict | None = None
         try:
@@ -100,6 +103,13 @@ class Pull:
             if verdict is None or verdict.end is not End.EXCEPTION:
                 intake.discard_surplus()
 
+    def _open_pack(self) -> StudyPacker:
+        packer = self._pack()
+        if packer.resumed and self._additions.must_see(packer.resumed):
+            packer.start_over("HAS_TO_BE_SEEN")
+            packer = self._pack()
+        return packer
+
     def _resumable(self, intake: Intake, expected: Expected, verdict: Verdict | None) -> bool:
         """Whether the next attempt may take up the pack, and so only ask for what the list says is missing."""
         if verdict is not None and verdict.end is End.WRITTEN:
@@ -113,11 +123,17 @@ class Pull:
 
     def _finish(self, intake: Intake, packer: StudyPacker, expected: Expected) -> Verdict:
         held = intake.held
+        made = self._additions.made(held)
+        for facts, part10 in made:
+            packer.add(facts, part10)
+        added = tuple(facts for facts, _ in made)
+        listed = intake.expected if expected.refs is not None else frozenset(f.sop_uid for f in held.values())
         return Verdict(
             end=End.WRITTEN,
             evidence=self._counted_more(len(held)) | self._announced,
-            facts=tuple(held.values()),
-            expected=intake.expected if expected.refs is not None else frozenset(f.sop_uid for f in held.values()),
+            facts=(*held.values(), *added),
+            # What we add is expected because we add it; a source that has it already sent it, and the sets differ.
+            expected=listed | {facts.sop_uid for facts in added},
             receipt=packer.finish(),
             grade=expected.grade,
             counts=intake.counts,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from actors.coercion_options import NO_COERCION, CoercionOptions
+from actors.dose_options import NO_DOSE, DoseOptions
 from actors.options import DimseSource, MoverLimits, Receiver
 from storage.ledger.address import LedgerAddress
 from storage.sinks.options import SinkOptions
@@ -40,6 +41,7 @@ class JobSetup:
     only: tuple[int, ...] | None
     """Study keys this run is restricted to; None: all."""
     coercion: CoercionOptions = NO_COERCION
+    dose: DoseOptions = NO_DOSE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -147,6 +147,7 @@ def start_mover(setup: MoverSetup) -> Process:
             hours=job.hours,
             only=job.only,
             rules=job.coercion.rule_set(),
+            dose=job.dose,
             ledger=desk.ledger,
             sink=desk.sinks[job.inline],
             router=router,

@@ -9,6 +9,7 @@ from actors.intake import Counts, Parked
 from actors.source import InstanceRef
 from imaging.facts import InstanceFacts
 from imaging.uid import Uid
+from storage.ledger.records import Json, JsonValue
 from storage.packs.model import Receipt
 
 EVIDENCE_UIDS = 50
@@ -56,6 +57,8 @@ class Verdict:
     receipt: Receipt | None = None
     grade: str = ""
     counts: Counts = field(default_factory=Counts)
+    noted: Json = field(default_factory=dict[str, JsonValue])
+    """What else the custody log is told of the study."""
 
 
 UNLISTED = Expected(refs=None, grade="double_retrieve")

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, field_
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from actors.coercion_options import NO_COERCION, CoercionOptions
+from actors.dose_options import NO_DOSE, DoseOptions
 from actors.options import DimseSource, MoverLimits, Options, Receiver
 from cluster.inventory.options import InventoryOptions
 from cluster.job_errors import ENV_PREFIX, JobFileError, Mistake, explain
@@ -141,6 +142,7 @@ class Job(BaseSettings):
     schedule: ScheduleOptions = ScheduleOptions()
     inventory: InventoryOptions = InventoryOptions()
     coercion: CoercionOptions = NO_COERCION
+    dose: DoseOptions = NO_DOSE
 
     _file: Path = PrivateAttr(Path("job.toml"))
 

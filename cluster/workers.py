@@ -30,6 +30,7 @@ def job_setup(
         log_level=job.cluster.log_level,
         only=None if only is None else tuple(only),
         coercion=job.coercion,
+        dose=job.dose,
     )
 
 

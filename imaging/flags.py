@@ -28,6 +28,8 @@ class Flag(StrEnum):
     """The C-STORE command named another class or instance than the dataset, which is believed."""
     COERCED = "COERCED"
     """Rules of coercion changed the header before it was written."""
+    ADDED = "ADDED"
+    """Limosa made it; the source has no such instance."""
     PIXEL_LENGTH = "PIXEL_LENGTH"
     """The pixel value is shorter than rows, columns and frames need, or they are not stated."""
     PIXEL_EXCESS = "PIXEL_EXCESS"

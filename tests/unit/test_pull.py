@@ -510,3 +510,77 @@ def test_the_pack_is_spoiled_when_the_source_announces_more_than_it_lists(packer
     pull(Archive(Router(), ["1.1", "1.2"], [step]), packer)
 
     assert packer.spoiled_after == 2
+
+
+class Adding:
+    """Adds one instance to every study, and has to see all of it."""
+
+    def __init__(self) -> None:
+        self.asked: list[set[str]] = []
+
+    def must_see(self, resumed) -> bool:
+        return bool(resumed)
+
+    def made(self, held):
+        self.asked.append(set(held))
+        return [(facts_of("1.9"), MemoryOctets(b"x"))]
+
+
+def pull_adding(archive, packer, adding) -> Verdict:
+    return Pull(
+        study_uid=STUDY,
+        claimed_count=None,
+        source=archive,
+        options=OPTIONS,
+        receiver_ae="MIG01",
+        router=archive.router,
+        pack=lambda: packer,
+        park=set_aside,
+        stop=lambda: False,
+        additions=adding,
+    ).run()
+
+
+def test_what_is_added_is_written_last_and_expected(packer):
+    def step(archive, target):
+        archive.deliver("1.1", "1.2")
+        return success(completed=2)
+
+    adding = Adding()
+    verdict = pull_adding(Archive(Router(), ["1.1", "1.2"], [step]), packer, adding)
+
+    assert verdict.end is End.WRITTEN
+    assert packer.written == ["1.1", "1.2", "1.9"]
+    assert verdict.expected == {facts.sop_uid for facts in verdict.facts} == {"1.1", "1.2", "1.9"}
+    assert adding.asked == [{"1.1", "1.2"}]
+
+
+def test_nothing_is_added_to_a_study_that_is_incomplete(packer):
+    def step(archive, target):
+        archive.deliver("1.1")
+        return success(completed=2)
+
+    adding = Adding()
+    verdict = pull_adding(Archive(Router(), ["1.1", "1.2"], [step]), packer, adding)
+
+    assert verdict.end is End.AGAIN
+    assert adding.asked == []
+    assert packer.written == ["1.1"]
+
+
+def test_a_pack_whose_instances_have_to_be_seen_again_is_started_over(packer):
+    packer.resumed = (facts_of("1.1"),)
+
+    def step(archive, target):
+        archive.deliver("1.1", "1.2")
+        return success(completed=2)
+
+    def forget(reason: str) -> None:
+        packer.started_over, packer.resumed = reason, ()
+
+    packer.start_over = forget
+    verdict = pull_adding(Archive(Router(), ["1.1", "1.2"], [step]), packer, Adding())
+
+    assert packer.started_over == "HAS_TO_BE_SEEN"
+    assert verdict.end is End.WRITTEN
+    assert packer.written == ["1.1", "1.2", "1.9"]
