@@ -17,10 +17,14 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from actors.coercion_options import NO_COERCION, CoercionOptions
 from actors.dose_options import NO_DOSE, DoseOptions
+from actors.identity_options import IdentityOptions
 from actors.options import DimseSource, MoverLimits, Options, Receiver
 from cluster.inventory.options import InventoryOptions
 from cluster.job_errors import ENV_PREFIX, JobFileError, Mistake, explain
+from cluster.planning.accession_options import AccessionOptions
 from cluster.schedule import Schedule
+from imaging.coercion.attributes import name_of
+from imaging.identity.tags import ACCESSION_TAGS, IDENTITY_TAGS
 from storage.ledger.address import LedgerAddress
 from storage.sinks.options import S3Options, SecretRef, SeedOptions
 
@@ -151,6 +155,8 @@ class Job(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
+    identity: IdentityOptions | None = None
+    accession: AccessionOptions | None = None
         env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
@@ -191,6 +197,7 @@ class Job(BaseSettings):
             raise ValueError("\n".join(problems))
         return self
 
+        problems += self._told_twice()
     @property
     def file(self) -> Path:
         return self._file
@@ -204,6 +211,19 @@ class Job(BaseSettings):
     @property
     def inline_destination(self) -> S3Destination | SeedDestination:
         """The one that is written while the source sends."""
+    def _told_twice(self) -> list[str]:
+        """What identity or accession decide is decided by nothing else, or the outcome would be neither's."""
+        if self.accession is not None and self.identity is None:
+            return ["accession: needs [identity]; whose a number is depends on the patients' issuers"]
+        named = {
+            name_of(action.tag)
+            for rule in self.coercion.rule_set().rules
+            for action in rule.actions
+            if (self.identity is not None and action.tag in IDENTITY_TAGS)
+            or (self.accession is not None and action.tag in ACCESSION_TAGS)
+        }
+        return [f"coercion.rules: {name} is decided by [identity] or [accession]" for name in sorted(named)]
+
         chosen = [d for d in self.destinations if d.inline]
         return chosen[0] if chosen else next(d for d in self.destinations if d.inline is not False)
 

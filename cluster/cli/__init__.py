@@ -22,6 +22,7 @@ class Limosa(CommandGroup):
         "coercion": Entry("cluster.cli.coercion", "Try the rules that change header values."),
         "inventory": Entry("cluster.cli.inventory", "Enumerate the archive, however much it cuts its answers."),
         "run": Entry("cluster.cli.run", "Move the archive: inventory, pull, write, feed, validate."),
+        "identity": Entry("cluster.cli.identity", "What the hospital told about its patients' numbers."),
         "validate": Entry("cluster.cli.run", "Read back every delivery that is not proven yet."),
         "status": Entry("cluster.cli.steer", "Show how far the job is, per destination."),
         "pause": Entry("cluster.cli.steer", "Claim no more studies until `resume`."),

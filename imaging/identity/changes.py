@@ -16,11 +16,21 @@ from imaging.coercion.sequences import Items, Piece, encode_items, items_of, mad
 from imaging.elements import Encoding
 from imaging.identity.issuers import Authority
 from imaging.identity.people import Identifier, Person
+from imaging.identity.tags import (
+    ACCESSION,
+    ACCESSION_ISSUER,
+    BIRTH_DATE,
+    ISSUER,
+    NAME,
+    OTHER_IDS,
+    PATIENT_ID,
+    QUALIFIERS,
+    REFERENCED_REQUEST,
+    REQUEST_ATTRIBUTES,
+    SEX,
+    TYPE,
+)
 
-NAME, PATIENT_ID, ISSUER, TYPE = 0x00100010, 0x00100020, 0x00100021, 0x00100022
-QUALIFIERS, BIRTH_DATE, SEX, OTHER_IDS = 0x00100024, 0x00100030, 0x00100040, 0x00101002
-ACCESSION, ACCESSION_ISSUER = 0x00080050, 0x00080051
-REQUEST_ATTRIBUTES, REFERENCED_REQUEST = 0x00400275, 0x0040A370
 LOCAL_ENTITY, UNIVERSAL_ENTITY, UNIVERSAL_TYPE = 0x00400031, 0x00400032, 0x00400033
 BURNED_IN = 0x00280301
 

@@ -97,7 +97,7 @@ class _Row:
             return
         old, new = self._identifier("old"), self._identifier("new")
         at = _time(self._text("effective_at"), self.zone)
-        person = self._person()
+        person = person_of(self.row, self.line)
         faults = [one for one in (old, new, person) if isinstance(one, RowFault)]
         if self._text("effective_at") and at is None:
             faults.append(self._fault(RowDefect.TIME, "effective_at"))
@@ -130,19 +130,26 @@ class _Row:
             return self._fault(RowDefect.IDENTIFIER, f"{side}_id", found.value)
         return found
 
-    def _person(self) -> Person | RowFault:
-        birth, sex = self._text("birth_date").replace("-", ""), self._text("sex").upper()
-        if birth and not _is_date(birth):
-            return self._fault(RowDefect.BIRTH_DATE, "birth_date")
-        if sex not in ("", "F", "M", "O"):
-            return self._fault(RowDefect.SEX, "sex")
-        return Person(name=self._text("name") or None, birth_date=birth or None, sex=sex or None)
-
     def _text(self, column: str) -> str:
-        return (self.row.get(column) or "").strip()
+        return text_of(self.row, column)
 
     def _fault(self, defect: RowDefect, column: str, detail: str = "") -> RowFault:
         return RowFault(line=self.line, defect=defect, column=column, detail=detail)
+
+
+def text_of(row: Mapping[str, str | None], column: str) -> str:
+    """A cell without outer spaces; empty where it is absent."""
+    return (row.get(column) or "").strip()
+
+
+def person_of(row: Mapping[str, str | None], line: int) -> Person | RowFault:
+    """Who a row's name, birth_date and sex describe."""
+    birth, sex = text_of(row, "birth_date").replace("-", ""), text_of(row, "sex").upper()
+    if birth and not _is_date(birth):
+        return RowFault(line=line, defect=RowDefect.BIRTH_DATE, column="birth_date")
+    if sex not in ("", "F", "M", "O"):
+        return RowFault(line=line, defect=RowDefect.SEX, column="sex")
+    return Person(name=text_of(row, "name") or None, birth_date=birth or None, sex=sex or None)
 
 
 def _time(text: str, zone: tzinfo) -> datetime | None:

@@ -13,6 +13,7 @@ from storage.ledger.exceptions import Exceptions
 from storage.ledger.facts import Facts
 from storage.ledger.inventory import Inventory
 from storage.ledger.job import JobLock, Jobs
+from storage.ledger.identity import Identity
 from storage.ledger.pace import Paces
 from storage.ledger.plan import Plan
 from storage.ledger.pool import PATIENCE, Pool
@@ -44,6 +45,8 @@ class Ledger:
         self.control = Control(self._pool)
         self.paces = Paces(self._pool)
         self.status = Status(self._pool)
+        self.doses = Doses(self._pool)
+        self.identity = Identity(self._pool)
         self.seeds = Seeds(self._pool)
 
     def job_lock(self, name: str) -> AbstractContextManager[JobLock]:

@@ -159,6 +159,7 @@ class World:
 
 
 TABLES = """
+sampled_series, sampled_study, acceptance, decision, decision_rules, ordered, identity_event, hospital_file,
 custody, exception, validation, receipt, sop, instance, upload_member, upload_part, upload, delivery, study_revision,
 study, find_window, device, worker, destination, source, job"""
 

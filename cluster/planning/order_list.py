@@ -1,0 +1,42 @@
+"""The RIS's list of orders, row by row.
+
+Columns: accession, accession_issuer, issuer, id, study_uid, procedure; the first must be there.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from imaging.accession.orders import Order
+from imaging.accession.rules import Accession
+from imaging.identity.crosswalk import RowDefect, RowFault, text_of
+from imaging.identity.issuers import Assigner, Issuers
+from imaging.identity.people import Conflict
+from storage.ledger.identity import OrderLine
+
+COLUMNS = ("accession", "accession_issuer", "issuer", "id", "study_uid", "procedure")
+
+
+def orders_of(
+    rows: Iterable[Mapping[str, str | None]], issuers: Issuers, *, first_line: int = 2
+) -> Iterator[OrderLine | RowFault]:
+    """One order of each row, or its fault; a row without a patient counts for any."""
+    for line, row in enumerate(rows, start=first_line):
+        if "accession" not in row or any(column not in COLUMNS for column in row):
+            yield RowFault(line=line, defect=RowDefect.COLUMNS, column="" if "accession" in row else "accession")
+            continue
+        number = text_of(row, "accession")
+        value = text_of(row, "id")
+        patient = issuers.identifier(value, Assigner(namespace=text_of(row, "issuer"))) if value else None
+        if not number:
+            yield RowFault(line=line, defect=RowDefect.IDENTIFIER, column="accession")
+        elif isinstance(patient, Conflict):
+            yield RowFault(line=line, defect=RowDefect.IDENTIFIER, column="id", detail=patient.value)
+        else:
+            yield OrderLine(
+                line,
+                Order(
+                    accession=Accession(issuer=text_of(row, "accession_issuer"), value=number),
+                    patient=patient,
+                    study=text_of(row, "study_uid"),
+                    procedure=text_of(row, "procedure"),
+                ),
+            )

@@ -1,0 +1,157 @@
+"""What the hospital told: read once, kept as it was said, replaced where it is a table."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from actors.identity_options import IdentityOptions
+from cluster.planning.reading import Kind, Reader, UnreadableFile
+from imaging.identity.events import (
+    Delete,
+    Describe,
+    IdentityEvent,
+    Link,
+    Merge,
+    Move,
+    MovePart,
+    Origin,
+    Part,
+    Register,
+    RenamePart,
+    Source,
+    Undo,
+    Unlink,
+)
+from imaging.identity.people import Identifier, Person
+from storage.ledger.identity import FileHead, Told
+
+OPTIONS = IdentityOptions(issuers=({"name": "NORTH", "aliases": ("NH",)}, {"name": "SOUTH"}), default_issuer="NORTH")
+READING = OPTIONS.reading("UTC")
+ONE, TWO, THREE = Identifier("NORTH", "1"), Identifier("NORTH", "2"), Identifier("SOUTH", "3")
+AT = datetime(2020, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+MERGE = (
+    "MSH|^~\\&|ADT|NH|||20200102||ADT^A40|{label}|P|2.5\rEVN|A40|20200102\r"
+    "PID|||{new}^^^NH^MR||Doe^Jane||19700101|F\rMRG|{old}^^^NH^MR\r"
+)
+
+
+def origin(source: Source = Source.HL7, at: datetime | None = AT) -> Origin:
+    return Origin(source=source, at=at, label="ADT/NH/17", kind="A40")
+
+
+EVENTS: tuple[IdentityEvent, ...] = (
+    Merge(origin=origin(), old=ONE, new=TWO),
+    Merge(origin=origin(), old=ONE, new=TWO, renamed=True),
+    Undo(origin=origin(), old=ONE, new=TWO),
+    Move(origin=origin(), moved=ONE, giver=None, owner=TWO),
+    Move(origin=origin(), moved=ONE, giver=THREE, owner=TWO),
+    MovePart(origin=origin(), part=Part.VISIT, number="V1", giver=ONE, owner=TWO),
+    RenamePart(origin=origin(), part=Part.ACCOUNT, patient=ONE, old="A1", new="A2"),
+    Link(origin=origin(), one=ONE, other=THREE),
+    Unlink(origin=origin(), one=ONE, other=THREE),
+    Describe(origin=origin(at=None), identifier=ONE, person=Person(name="Doe^Jane", birth_date="", sex=None)),
+    Register(origin=origin(), identifier=ONE, person=Person(name="Müller^Zoë=山田^太郎")),
+    Delete(origin=origin(), identifier=ONE),
+)
+
+
+def head(kind: str = "hl7", digest: bytes = bytes(32), name: str = "file") -> FileHead:
+    return FileHead(kind=kind, name=name, digest=digest, reading=READING)
+
+
+@pytest.fixture
+def reader(world) -> Reader:
+    return Reader(world.ledger, OPTIONS, "UTC")
+
+
+@pytest.fixture
+def told(world):
+    return lambda: set(world.ledger.identity.events(READING))
+
+
+@pytest.fixture
+def merges(tmp_path: Path):
+    def write(name: str, *pairs: tuple[str, str], end: str = "\r") -> Path:
+        path = tmp_path / name
+        text = "".join(MERGE.format(label=f"{old}-{new}", old=old, new=new) for old, new in pairs)
+        path.write_bytes(text.replace("\r", end).encode())
+        return path
+
+    return write
+
+
+def test_every_kind_of_event_comes_back_as_it_was_told(world, told) -> None:
+    world.ledger.identity.put_events(head(), EVENTS, Told(messages=1))
+
+    assert told() == set(EVENTS)
+
+
+def test_events_that_a_second_file_tells_again_are_there_once(world, reader, merges, told) -> None:
+    first = reader.read(merges("a.hl7", ("1", "2"), ("3", "4")), None)
+    second = reader.read(merges("b.hl7", ("1", "2"), ("5", "6"), end="\n"), None)
+
+    assert (first.messages, first.events, second.messages, second.events) == (2, 4, 2, 2)
+    assert world.sql("select count(*) from identity_event") == [(6,)]
+    assert len(told()) == 6
+
+
+def test_the_same_file_is_read_once(reader, merges) -> None:
+    path = merges("a.hl7", ("1", "2"))
+
+    assert [reader.read(path, None).again, reader.read(path, None).again] == [False, True]
+
+
+def test_a_table_replaces_the_earlier_one_of_its_name_and_can_be_put_back(reader, tmp_path, told) -> None:
+    table = tmp_path / "crosswalk.csv"
+    rows = {"x": "NORTH,1,NORTH,2,merge\n", "y": "NORTH;1;NORTH;3;merge\n"}
+    seen = []
+    for version in "xyx":
+        sign = "," if version == "x" else ";"
+        table.write_text(sign.join(("old_issuer", "old_id", "new_issuer", "new_id", "kind")) + "\n" + rows[version])
+        assert not reader.read(table, None).again
+        seen.append({event.new.value for event in told() if isinstance(event, Merge)})
+
+    assert seen == [{"2"}, {"3"}, {"2"}]
+
+
+def test_what_cannot_be_used_is_told_by_its_place_and_not_by_its_value(reader, tmp_path, merges) -> None:
+    table = tmp_path / "index.csv"
+    table.write_text("issuer,id,name,birth_date,sex\nNORTH,7,Doe^Jane,19700101,F\nNOWHERE,8,SECRET,19700101,F\n")
+    broken = merges("a.hl7", ("1", "2"))
+    broken.write_bytes(broken.read_bytes().replace(b"MRG|1^^^NH", b"MRG|SECRET^^^ELSEWHERE"))
+
+    found = [reader.read(table, None), reader.read(broken, None)]
+
+    assert [dict(file.defects) for file in found] == [{"IDENTIFIER": 1}, {"HL7_IDENTIFIER": 1}]
+    assert found[0].told[0].place == "line 3, column id"
+    assert found[0].told[0].detail == "ISSUER_UNKNOWN"
+    assert all("SECRET" not in str(one) for file in found for one in file.told)
+
+
+def test_a_file_that_is_no_table_is_refused_whole(reader, world, tmp_path) -> None:
+    table = tmp_path / "index.csv"
+    table.write_bytes(b"issuer,id,name,birth_date,sex\nNORTH,1,M\xfcller,,\n")
+
+    with pytest.raises(UnreadableFile, match="not UTF-8"):
+        reader.read(table, Kind.SNAPSHOT)
+
+    assert world.ledger.identity.files() == ()
+
+
+def test_events_read_with_other_issuers_do_not_count(reader, merges, world) -> None:
+    reader.read(merges("a.hl7", ("1", "2")), None)
+    others = OPTIONS.model_copy(update={"default_issuer": "SOUTH"})
+
+    assert list(world.ledger.identity.events(others.reading("UTC"))) == []
+
+
+def test_orders_come_back_with_their_patients(reader, world, tmp_path) -> None:
+    table = tmp_path / "orders.csv"
+    table.write_text("accession;issuer;id;study_uid\nA1;NH;1;1.2.3\nA2;;;\n;NH;1;\n")
+
+    found = reader.read_orders(table)
+
+    orders = list(world.ledger.identity.orders(READING))
+    assert [(one.accession.value, one.patient, one.study) for one in orders] == [("A1", ONE, "1.2.3"), ("A2", None, "")]
+    assert (found.events, found.defects) == (2, {"IDENTIFIER": 1})
