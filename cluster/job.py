@@ -147,6 +147,8 @@ class Job(BaseSettings):
     inventory: InventoryOptions = InventoryOptions()
     coercion: CoercionOptions = NO_COERCION
     dose: DoseOptions = NO_DOSE
+    identity: IdentityOptions | None = None
+    accession: AccessionOptions | None = None
 
     _file: Path = PrivateAttr(Path("job.toml"))
 
@@ -155,8 +157,6 @@ class Job(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-    identity: IdentityOptions | None = None
-    accession: AccessionOptions | None = None
         env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
@@ -189,6 +189,7 @@ class Job(BaseSettings):
             for rule in self.coercion.rules
             if rule.sources and self.source.name not in rule.sources
         ]
+        problems += self._told_twice()
         if sum(d.inline is True for d in self.destinations) > 1:
             problems.append("destinations: only one can be inline; the others are fed from what it holds")
         if all(d.inline is False for d in self.destinations):
@@ -197,20 +198,6 @@ class Job(BaseSettings):
             raise ValueError("\n".join(problems))
         return self
 
-        problems += self._told_twice()
-    @property
-    def file(self) -> Path:
-        return self._file
-
-    @property
-    def state_dir(self) -> Path:
-        """Where the job keeps its spool, logs and embedded services; relative paths count from the job file."""
-        given = self.job.state_dir or Path(f"{self._file.stem}.limosa")
-        return (self._file.parent / given).absolute()
-
-    @property
-    def inline_destination(self) -> S3Destination | SeedDestination:
-        """The one that is written while the source sends."""
     def _told_twice(self) -> list[str]:
         """What identity or accession decide is decided by nothing else, or the outcome would be neither's."""
         if self.accession is not None and self.identity is None:
@@ -224,6 +211,19 @@ class Job(BaseSettings):
         }
         return [f"coercion.rules: {name} is decided by [identity] or [accession]" for name in sorted(named)]
 
+    @property
+    def file(self) -> Path:
+        return self._file
+
+    @property
+    def state_dir(self) -> Path:
+        """Where the job keeps its spool, logs and embedded services; relative paths count from the job file."""
+        given = self.job.state_dir or Path(f"{self._file.stem}.limosa")
+        return (self._file.parent / given).absolute()
+
+    @property
+    def inline_destination(self) -> S3Destination | SeedDestination:
+        """The one that is written while the source sends."""
         chosen = [d for d in self.destinations if d.inline]
         return chosen[0] if chosen else next(d for d in self.destinations if d.inline is not False)
 

@@ -11,9 +11,9 @@ from storage.ledger.control import Control
 from storage.ledger.custody import Custody
 from storage.ledger.exceptions import Exceptions
 from storage.ledger.facts import Facts
+from storage.ledger.identity import Identity
 from storage.ledger.inventory import Inventory
 from storage.ledger.job import JobLock, Jobs
-from storage.ledger.identity import Identity
 from storage.ledger.pace import Paces
 from storage.ledger.plan import Plan
 from storage.ledger.pool import PATIENCE, Pool
@@ -40,13 +40,13 @@ class Ledger:
         self.commits = Commits(self._pool)
         self.facts = Facts(self._pool)
         self.coercions = Coercions(self._pool)
+        self.doses = Doses(self._pool)
+        self.identity = Identity(self._pool)
         self.exceptions = Exceptions(self._pool)
         self.custody = Custody(self._pool)
         self.control = Control(self._pool)
         self.paces = Paces(self._pool)
         self.status = Status(self._pool)
-        self.doses = Doses(self._pool)
-        self.identity = Identity(self._pool)
         self.seeds = Seeds(self._pool)
 
     def job_lock(self, name: str) -> AbstractContextManager[JobLock]:
