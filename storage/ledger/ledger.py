@@ -9,6 +9,7 @@ from storage.ledger.coercion import Coercions
 from storage.ledger.commits import Commits
 from storage.ledger.control import Control
 from storage.ledger.custody import Custody
+from storage.ledger.dose import Doses
 from storage.ledger.exceptions import Exceptions
 from storage.ledger.facts import Facts
 from storage.ledger.identity import Identity
@@ -40,6 +41,7 @@ class Ledger:
         self.commits = Commits(self._pool)
         self.facts = Facts(self._pool)
         self.coercions = Coercions(self._pool)
+        self.doses = Doses(self._pool)
         self.doses = Doses(self._pool)
         self.identity = Identity(self._pool)
         self.exceptions = Exceptions(self._pool)

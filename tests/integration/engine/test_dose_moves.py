@@ -134,3 +134,14 @@ def test_without_the_setting_nothing_is_read_or_noted(moving, archive):
 
     assert "dose" not in custody(job, WITHOUT)
     assert job.rows("select count(*) from instance") == [(len(archive.manifest()),)]
+
+
+def test_studies_are_counted_by_the_dose_they_offer(moving):
+    with moving("add") as job:
+        job.run()
+        counts = {one.status: one for one in job.ledger.doses.counts()}
+
+    assert {status: (one.studies, one.added, one.proven) for status, one in counts.items()} == {
+        "readable": (1, 1, 1),
+        "report": (1, 0, 1),
+    }
