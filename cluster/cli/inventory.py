@@ -1,27 +1,39 @@
-"""inventory: ask the archive what it holds."""
+"""inventory: ask the archive what it holds, look into a sample of it, and report."""
 
 import sys
-from typing import Annotated
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.status import Status
 
-from actors.dimse.scu import DimseSource
 from cluster.cli.arguments import AsJson, JobFile, printer, texts
-from cluster.cli.exits import Exit
+from cluster.cli.exits import Exit, Stop
+from cluster.inventory.sample import SampleProgress, Sampler, SamplingRefused, Shelf
+from cluster.inventory.strata import spread
 from cluster.inventory.take import Pass, take_inventory
 from cluster.inventory.walk import Progress
-from cluster.job import load_job
+from cluster.job import Job, load_job
 from cluster.logs import start_log
 from cluster.output import Form, Output
 from cluster.profile import informed
 from cluster.registry import register_job
+from cluster.reports.counting import count
+from cluster.reports.inventory_figures import figures
+from cluster.reports.inventory_page import csv_of, json_of, page_of
 from cluster.services import open_ledger
+from cluster.sources import asking, receiving
 from storage.ledger.inventory import SeenCounts
+from storage.ledger.ledger import Ledger
 
 DOUBTS = frozenset({"INV_UNSPLITTABLE", "INV_UNDECODABLE", "STUDY_UID_MULTI_PATIENT"})
 """Exceptions that an inventory opens."""
+
+FORMS = {".html": page_of, ".json": json_of, ".csv": csv_of}
+"""What a report is written as, by the ending of its name."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -30,6 +42,7 @@ def add_to(app: typer.Typer) -> None:
         **texts(
             "Enumerate the archive, however much it cuts its answers.",
             "limosa inventory move.toml",
+            "limosa inventory move.toml --sample 200 --report baseline.html --report baseline.csv",
             "limosa inventory move.toml --pass delta --days 14 --json",
             more="Interrupted, it continues where it was.",
         ),
@@ -40,31 +53,85 @@ def inventory(
     job_file: JobFile,
     which: Annotated[Pass, typer.Option("--pass", help="What to ask for.")] = Pass.CONTINUE,
     days: Annotated[int | None, typer.Option(min=1, help="With --pass delta: how far back.")] = None,
+    sample: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Look into so many studies, spread over modalities and years: one image of each series."
+        ),
+    ] = 0,
+    report: Annotated[
+        list[Path] | None,
+        typer.Option(help="Write the baseline as .html, .json or .csv; may be given several times."),
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
+    reports = report or []
+    if strange := [path.name for path in reports if path.suffix not in FORMS]:
+        raise Stop(f"--report {strange[0]}: the name has to end in .html, .json or .csv")
     job = load_job(job_file)
     start_log(job.state_dir, "inventory")
     out = printer(as_json)
-    with open_ledger(job) as ledger, ledger.job_lock(job.job.name), _moving_line(out) as line:
-        source_id = register_job(job, ledger).sources[job.source.name]
-        source = DimseSource(informed(job, ledger.jobs.profile(job.source.name)).source)
-
-        def report(now: Progress) -> None:
-            if line is not None:
-                line.update(f"{now.stage} {now.day or ''}: {now.asked} asked, {now.rows} answers, {now.new} new")
-
-        try:
-            done = take_inventory(job, ledger, source, which=which, days=days, report=report)
-        finally:
-            source.close()
+    with open_ledger(job) as ledger, _moving_line(out) as line:
+        # Only to read the ledger, nobody has to stop.
+        holding: AbstractContextManager[object] = ledger.job_lock(job.job.name)
+        with nullcontext() if which is Pass.NOTHING and not sample else holding:
+            source_id = register_job(job, ledger).sources[job.source.name]
+            job = informed(job, ledger.jobs.profile(job.source.name))
+            done = _ask(job, ledger, which, days, line)
+            if sample:
+                _look(job, ledger, sample, line)
         seen = ledger.inventory.seen(source_id)
         cap = informed(job, ledger.jobs.profile(job.source.name)).find_cap
-        doubts = sum(count for (kind, _), count in ledger.exceptions.counts().items() if kind in DOUBTS)
-    out.record(summary(done, seen, cap, doubts))
+        doubts = sum(number for (kind, _), number in ledger.exceptions.counts().items() if kind in DOUBTS)
+        told: dict[str, Any] = summary(done, seen, cap, doubts, ledger.samples.totals().studies)
+        if reports:
+            document = figures(count(job, ledger, datetime.now(UTC)))
+            for path in reports:
+                _write(path, FORMS[path.suffix](document))
+            told |= {"baseline": document} if as_json else {"reports": [str(path) for path in reports]}
+    out.record(told)
     return Exit.EXCEPTIONS if doubts else Exit.DONE
 
 
-def summary(done: Progress, seen: SeenCounts, cap: int | None, doubts: int) -> dict[str, int | None]:
+def _ask(job: Job, ledger: Ledger, which: Pass, days: int | None, line: Status | None) -> Progress:
+    def report(now: Progress) -> None:
+        if line is not None:
+            line.update(f"{now.stage} {now.day or ''}: {now.asked} asked, {now.rows} answers, {now.new} new")
+
+    with asking(job) as source:
+        return take_inventory(job, ledger, source, which=which, days=days, report=report)
+
+
+def _look(job: Job, ledger: Ledger, wanted: int, line: Status | None) -> None:
+    """The ledger has a sample of `wanted` studies, what earlier ones looked into included."""
+
+    def report(now: SampleProgress) -> None:
+        if line is not None:
+            line.update(f"sample: {now.done} of {now.wanted} studies; {now.damaged} damaged, {now.absent} not sent")
+
+    today = datetime.now(UTC).date()
+    studies = ledger.samples.pick(spread(ledger.baselines.groups(today), wanted), job.job.name)
+    shelf = Shelf()
+    try:
+        with receiving(job, shelf.take) as (source, receiver):
+            Sampler(source, shelf, ledger, receiver=receiver, quiet=job.source.quiet).look_into(studies, report)
+    except SamplingRefused as error:
+        raise Stop(f"{error}: have its administrator register it; `limosa check` says with which port.") from None
+    except OSError as error:
+        raise Stop(f"port {job.receivers[0].port} cannot be had: {error.strerror}. End what listens there.") from None
+
+
+def _write(path: Path, text: str) -> None:
+    """The report is whole under its name, or the earlier one still is."""
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        draft.write_text(text, encoding="utf-8", newline="")
+        draft.replace(path)
+    except OSError as error:
+        raise Stop(f"{path} cannot be written: {error.strerror}") from None
+
+
+def summary(done: Progress, seen: SeenCounts, cap: int | None, doubts: int, sampled: int) -> dict[str, int | None]:
     """What an inventory brought, and what the ledger now holds."""
     return {
         "studies": seen.seen,
@@ -80,18 +147,13 @@ def summary(done: Progress, seen: SeenCounts, cap: int | None, doubts: int) -> d
         "two_patients": done.two_patients,
         "cap_shown": done.cap,
         "cap_in_effect": cap,
+        "sampled_studies": sampled,
         "open_exceptions": doubts,
     }
 
 
-class _NoLine:
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-
-def _moving_line(out: Output) -> Status | _NoLine:
+def _moving_line(out: Output) -> AbstractContextManager[Status | None]:
     """A line that moves, on a terminal; nothing elsewhere."""
     if out.form is Form.TABLE and sys.stderr.isatty():
         return Console(stderr=True).status("asking")
-    return _NoLine()
+    return nullcontext()

@@ -27,6 +27,8 @@ class Pass(StrEnum):
     """Everything, as a new generation: what it does not meet is gone from the archive."""
     DELTA = "delta"
     """What is dated in the last days, or was new or changed then."""
+    NOTHING = "nothing"
+    """Nothing: what the ledger holds already."""
 
 
 def take_inventory(
@@ -46,6 +48,8 @@ def take_inventory(
     SourceUnreachable
         The archive is away; what was answered is kept, and the next call goes on from there.
     """
+    if which is Pass.NOTHING:
+        return Progress(stage=Stage.DONE.value, day=None)
     source_id = register_job(job, ledger).sources[job.source.name]
     job = informed(job, ledger.jobs.profile(job.source.name))
     if which is Pass.AGAIN or ledger.inventory.generation() == 0:

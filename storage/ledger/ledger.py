@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 from datetime import timedelta
 from types import TracebackType
 
+from storage.ledger.baseline import Baselines
 from storage.ledger.claims import Claims
 from storage.ledger.coercion import Coercions
 from storage.ledger.commits import Commits
@@ -18,6 +19,7 @@ from storage.ledger.job import JobLock, Jobs
 from storage.ledger.pace import Paces
 from storage.ledger.plan import Plan
 from storage.ledger.pool import PATIENCE, Pool
+from storage.ledger.samples import Samples
 from storage.ledger.seeds import Seeds
 from storage.ledger.status import Status
 from storage.ledger.uploads import Uploads
@@ -35,6 +37,8 @@ class Ledger:
         self._pool = Pool(url, size=pool_size, patience=patience)
         self.jobs = Jobs(self._pool)
         self.inventory = Inventory(self._pool)
+        self.samples = Samples(self._pool)
+        self.baselines = Baselines(self._pool)
         self.plan = Plan(self._pool)
         self.claims = Claims(self._pool)
         self.uploads = Uploads(self._pool)

@@ -1,0 +1,23 @@
+"""Renders a document as one HTML file that needs no network: templates escape what archives told."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from cluster.reports.names import told_bytes, told_count, told_share
+
+
+def render(template: str, values: Mapping[str, Any]) -> str:
+    """The page of `template` with these values."""
+    pages = Environment(
+        loader=PackageLoader("cluster.reports", "templates"),
+        # Every template is a page: device names and issuers in it come from an archive.
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    pages.filters["count"] = told_count
+    pages.filters["bytes"] = told_bytes
+    pages.filters["share"] = lambda row: told_share(row["count"], row["of"])
+    return pages.get_template(template).render(**values)
