@@ -45,6 +45,7 @@ class Ledger:
         self.commits = Commits(self._pool)
         self.facts = Facts(self._pool)
         self.coercions = Coercions(self._pool)
+        self.doses = Doses(self._pool)
         self.identity = Identity(self._pool)
         self.exceptions = Exceptions(self._pool)
         self.custody = Custody(self._pool)
