@@ -37,11 +37,21 @@ class Request:
     limit: int | None = None
     """At most this many studies that are not delivered yet."""
     inventory: Pass = Pass.CONTINUE
+    destination: str | None = None
+    """Only what this one waits for is written; None: every destination."""
 
     @property
     def partial(self) -> bool:
         """It was asked to leave something for later."""
-        return self.studies is not None or self.limit is not None or self.phase in (Phase.INVENTORY, Phase.MOVE)
+        asked_for_less = self.studies is not None or self.limit is not None or self.destination is not None
+        return asked_for_less or self.phase in (Phase.INVENTORY, Phase.MOVE)
+
+    def kinds(self, inline: str) -> tuple[LeaseKind, ...]:
+        """What is claimed; the inline destination is pulled to, and no other."""
+        if self.destination is None:
+            return KINDS[self.phase]
+        unused = LeaseKind.FEED if self.destination == inline else LeaseKind.PULL
+        return tuple(kind for kind in KINDS[self.phase] if kind is not unused)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from cluster.job import Job
 from cluster.profile import informed
 from cluster.progress import ALIVE, Progress, look
 from cluster.registry import register_job
-from cluster.request import KINDS, Phase, Request
+from cluster.request import Phase, Request
 from cluster.runtime import RayRuntime, RuntimeFault, Worker
 from cluster.services import Services
 from cluster.workers import feeders, job_setup, movers, validators
@@ -128,7 +128,7 @@ class Run:
             self._job = informed(self._job, self._ledger.jobs.profile(self._job.source.name))
             self._patiently(lambda: self._plan(registered))
             only = self._patiently(lambda: self._chosen(registered))
-            kinds = KINDS[self._request.phase]
+            kinds = self._request.kinds(self._services.inline)
             self._patiently(lambda: self._open(registered, kinds))
             if not any(self._patiently(lambda kind=kind: self._left(kind, only)) for kind in kinds):
                 self._patiently(self._sweep)
@@ -156,7 +156,7 @@ class Run:
 
     def _open(self, registered: Registered, kinds: Sequence[LeaseKind]) -> None:
         """What an earlier run stopped is tried again."""
-        if LeaseKind.FEED in kinds:
+        if LeaseKind.FEED in kinds or LeaseKind.PULL in kinds:
             attach_destinations(self._ledger, self._services, registered)
         source = self._job.source.name
         if LeaseKind.PULL in kinds and self._ledger.control.reopen_source(registered.sources[source]):
@@ -244,16 +244,19 @@ class Run:
         return None
 
     def _left(self, kind: LeaseKind, only: Sequence[int] | None) -> bool:
-        return self._ledger.status.left_of(kind, only)
+        return self._ledger.status.left_of(kind, only, destination=self._request.destination)
 
     def _workers(self, registered: Registered, only: Sequence[int] | None) -> list[Worker]:
         setup = job_setup(self._job, self._services, registered, only, self._job.state_dir)
-        kinds = KINDS[self._request.phase]
+        kinds = self._request.kinds(self._services.inline)
+        asked = self._request.destination
         # A worker opens every destination it serves; one that is away must not keep it from serving the others.
         there = {
             row.name: registered.destinations[row.name]
             for row in self._ledger.status.destinations()
-            if row.state is not DestinationState.STOPPED and row.name in registered.destinations
+            if row.state is not DestinationState.STOPPED
+            and row.name in registered.destinations
+            and asked in (None, row.name)
         }
         found: list[Worker] = []
         if LeaseKind.PULL in kinds:

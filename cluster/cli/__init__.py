@@ -32,6 +32,7 @@ class Limosa(CommandGroup):
         "priority": Entry("cluster.cli.priority", "Say which studies move first."),
         "exceptions": Entry("cluster.cli.exceptions", "Studies that need a person."),
         "custody": Entry("cluster.cli.custody", "Who did what to a study, and whether the record holds."),
+        "seed": Entry("cluster.cli.seed", "Ship disks: load, seal, ingest on the far side, reconcile."),
         "bench": Entry("cluster.cli.bench", "Measure throughput on this machine."),
     }
 

@@ -191,14 +191,15 @@ class Status:
         assert row is not None  # a select without a table
         return row
 
-    def left_of(self, kind: LeaseKind, only: Sequence[int] | None = None) -> bool:
+    def left_of(self, kind: LeaseKind, only: Sequence[int] | None = None, *, destination: str | None = None) -> bool:
         """Whether anything is left to pull, feed or validate: claimable, held by a worker, or resting.
 
-        `only` restricts to these study keys. What waits for a full or stopped destination, or for a stopped
-        source, does not count.
+        `only` restricts to these study keys, `destination` to what waits for that one. What waits for a full or stopped
+        destination, or for a stopped source, does not count.
         """
         with self._pool.transaction("left of kind") as conn:
-            row = conn.execute(_LEFT_OF, {"kind": kind, "only": None if only is None else list(only)}).fetchone()
+            values = {"kind": kind, "only": None if only is None else list(only), "destination": destination}
+            row = conn.execute(_LEFT_OF, values).fetchone()
         assert row is not None  # a select without a table
         return row[0]
 
@@ -248,6 +249,7 @@ _LEFT_OF = """
 select exists (
   select from destination x join delivery d using (destination_id)
   where (%(only)s::bigint[] is null or d.study_key = any(%(only)s::bigint[]))
+    and (%(destination)s::text is null or x.name = %(destination)s)
     and (d.lease_kind = %(kind)s::lease_kind
       or d.lease_owner is null and case %(kind)s::lease_kind
         when 'pull' then d.state = 'pending' and d.pulled and x.state = 'open'

@@ -1,0 +1,73 @@
+"""Which destination and which devices a command speaks of."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cluster.job import Job, SeedDestination
+from storage.errors import Rejected, Retryable
+from storage.ledger.ledger import Ledger
+from storage.ledger.seeds import DeviceRow
+from storage.sinks.device import Device, ReadOnlyDevice
+from storage.sinks.options import SeedOptions
+
+
+def seed_of(job: Job, name: str | None) -> SeedDestination:
+    """The job's seed destination: the one of that name, or the only one. Raises `Rejected`."""
+    seeds = [item for item in job.destinations if isinstance(item, SeedDestination)]
+    found = [item for item in seeds if name in (None, item.name)]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(item.name for item in seeds)
+    if not seeds:
+        raise Rejected('no destination of kind "seed" is in the job file', operation="choose", place="destination")
+    what = f"it is none of {names}" if name else f"say which with --to: {names}"
+    raise Rejected(what, operation="choose", place="destination")
+
+
+def attached(options: SeedOptions, named: Sequence[str]) -> list[Device]:
+    """The devices of the destination that are mounted: those named by path, folder name, serial number or id, or all.
+
+    Raises
+    ------
+    Rejected, Retryable
+        One that is named is not there; without names, none is.
+    """
+    found: list[Device] = []
+    for root in options.devices:
+        try:
+            found.append(ReadOnlyDevice(root))
+        except (Rejected, Retryable):
+            # Never prepared, or nothing is mounted there.
+            continue
+    if not named:
+        if not found:
+            raise Rejected("none of its devices is mounted and prepared", operation="choose", place=options.name)
+        return found
+    chosen: list[Device] = []
+    for name in named:
+        device = next((device for device in found if name in _names(device)), None)
+        if device is None:
+            raise Rejected(f"{name} is no mounted, prepared device of it", operation="choose", place=options.name)
+        chosen.append(device)
+    return chosen
+
+
+def device_row(ledger: Ledger, name: str | None, states: Sequence[str]) -> DeviceRow:
+    """The device of that id, serial number or folder name, mounted or not; or the only one in these states.
+
+    Raises
+    ------
+    Rejected
+        There is none, or several.
+    """
+    rows = [row for row in ledger.seeds.devices() if name in (row.device_id, row.serial, row.path_label)]
+    if name is None:
+        rows = [row for row in ledger.seeds.devices() if row.state in states]
+    if len(rows) != 1:
+        what = f"{len(rows)} devices are {' or '.join(states)}: name one" if name is None else "is not one device"
+        raise Rejected(what, operation="choose", place=f"device {name}" if name else "device")
+    return rows[0]
+
+
+def _names(device: Device) -> set[str]:
+    return {str(device.root), str(Path(device.root).resolve()), device.root.name, device.serial, device.id} - {""}
