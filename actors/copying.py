@@ -1,12 +1,24 @@
 """Reading instances back from a destination, and holding one with random access."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 
+from imaging.facts import InstanceFacts
 from imaging.octets import Octets
-from storage.packs.model import Member
+from storage.packs.model import Container, Member, PackId, Receipt
 from storage.packs.reader import PackReader
+from storage.sinks.protocol import ObjectReader
+from storage.sinks.service import ServiceReader
 from storage.spool import LandingPlace
+
+
+def reader_of(
+    objects: ObjectReader, pack: PackId, receipt: Receipt, facts: Callable[[], Iterable[InstanceFacts]]
+) -> PackReader:
+    """What reads the delivery back. `facts` are the ledger's instances, asked for where it is the only index."""
+    if receipt.container is Container.SERVICE:
+        return ServiceReader(objects, pack, receipt.key, tuple(facts()))
+    return PackReader(objects, pack, receipt.container, receipt.key, device=receipt.device)
 
 
 def instances(reader: PackReader, without: Collection[str] = ()) -> Iterator[tuple[Member, Iterator[bytes]]]:

@@ -45,6 +45,7 @@ def validated_note(read_back: ReadBack) -> CustodyNote:
             "instances": read_back.instances,
             "digests_compared": read_back.digests_compared,
             "bytes": read_back.bytes,
+            "byte_exact": read_back.exact,
         },
     )
 

@@ -17,6 +17,7 @@ from actors.options import MoverLimits
 from actors.patience import Patience
 from actors.problems import problem
 from actors.source import SourceUnending, SourceUnreachable
+from actors.verdict import EVIDENCE_UIDS
 from actors.worker import Stopped, Tally, Turn
 from imaging.coercion.errors import NotCoercible
 from storage.errors import (
@@ -60,6 +61,13 @@ def destination_trouble(error: StorageError) -> str:
     if isinstance(error, AlreadyThere):
         return "PACK_CONFLICT"
     return "DESTINATION_INTEGRITY" if isinstance(error, IntegrityError) else "DESTINATION_REJECTED"
+
+
+def evidence_of(error: StorageError) -> Json:
+    """What the ledger keeps of it."""
+    if not error.sop_uids:
+        return {"code": error.code}
+    return {"code": error.code, "instances": len(error.sop_uids), "sop_uids": sorted(error.sop_uids)[:EVIDENCE_UIDS]}
 
 
 class Settling:
@@ -114,7 +122,7 @@ class Settling:
             case Rejected() if error.code in REFUSES_US:
                 return self._refuses_us(claim, error)
             case AlreadyThere() | IntegrityError() | Rejected():
-                return self.fail(claim, destination_trouble(error), {"code": error.code})
+                return self.fail(claim, destination_trouble(error), evidence_of(error))
             case Retryable() if error.place in OURS:
                 self._log.warning("worker_in_trouble", study=self._study_ref(claim.study_uid), code=error.code)
                 self.give_back(claim, "WORKER_IN_TROUBLE", delay=self._limits.retry_delay)
@@ -129,7 +137,7 @@ class Settling:
                 evidence = {"rule": error.rule, "attribute": error.attribute, "defect": error.defect}
                 return self.fail(claim, "NOT_COERCIBLE", evidence)
             case StorageError():
-                return self.again(claim, type(error).__name__, {"code": error.code})
+                return self.again(claim, type(error).__name__, evidence_of(error))
             case _:
                 # A fault of ours in one study: the study gets another attempt, the operator gets the place.
                 site = fault_site(error)

@@ -5,12 +5,12 @@ Nothing is `validated` without it: every instance is read, described anew, and i
 
 from collections.abc import Callable, Iterator, Mapping
 
-from actors.copying import landed, one_by_one
+from actors.copying import landed, one_by_one, reader_of
 from actors.custody import validated_note
 from actors.leases import Lease
 from actors.options import MoverLimits
 from actors.settling import Settling
-from actors.verify import ReadBack
+from actors.verify import COMPARED, SAME_INSTANCE, ReadBack
 from actors.worker import Tally, Turn
 from imaging.errors import Refused
 from imaging.facts import InstanceFacts
@@ -100,15 +100,10 @@ class Validator:
         ledger: dict[str, InstanceFacts] = {
             facts.sop_uid: facts for facts in self._ledger.facts.instances(claim.study_key, claim.revision)
         }
-        read_back = ReadBack(ledger)
+        service = claim.receipt.container is Container.SERVICE
+        read_back = ReadBack(ledger, SAME_INSTANCE if service else COMPARED)
         sink, pack = self._sinks[claim.destination], PackId(study_uid=claim.study_uid, revision=claim.revision)
-        reader = PackReader(
-            sink,
-            pack,
-            claim.receipt.container,
-            claim.receipt.key,
-            device=claim.receipt.device,
-        )
+        reader = reader_of(sink, pack, claim.receipt, ledger.values)
         summed: Summed | None = Summed()
         try:
             for member, pieces in reader.walk(summed.add):
@@ -125,7 +120,7 @@ class Validator:
                     self._compare(read_back, member, pieces)
                 except (IntegrityError, FileNotFoundError) as error:
                     read_back.cannot_read(member.facts.sop_uid, error)
-        if claim.receipt.container is Container.P10:
+        if service or claim.receipt.container is Container.P10:
             key = claim.receipt.key
             sop_keys = {instance_key(key, facts.series_uid, facts.sop_uid) for facts in ledger.values()}
             read_back.strangers.update(strangers(pack, key, sop_keys, sink.loose(pack, key)))

@@ -3,7 +3,7 @@
 Pure: the validator reads and describes, this module compares.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,10 @@ COMPARED = ("sto1", "pd1", "can1", "series_uid", "sop_class", "transfer_syntax",
 """What must be equal, in the order it is reported. RAW1 is what the source sent; where nothing was coerced STO1
 covers the same bytes, and where something was, RAW1 cannot be recomputed from the destination."""
 
+SAME_INSTANCE = ("pd1", "can1", "series_uid", "sop_class", "transfer_syntax")
+"""What must be equal at a DICOM service, which writes file meta and lengths its own way: pixels and every value of
+the header, in the transfer syntax they were sent in."""
+
 DIGESTS = ("sto1", "pd1", "can1")
 
 
@@ -24,9 +28,12 @@ class ReadBack:
     """One delivery as its destination gives it back; filled instance by instance."""
 
     ledger: Mapping[str, InstanceFacts]
+    compared: Sequence[str] = COMPARED
     instances: int = 0
     digests_compared: int = 0
     bytes: int = 0
+    exact: int = 0
+    """Instances that came back byte for byte, whatever was compared."""
     differing: dict[str, list[str]] = field(default_factory=dict)
     """SOP Instance UID -> names of what differs."""
     unreadable: dict[str, str] = field(default_factory=dict)
@@ -47,8 +54,9 @@ class ReadBack:
         known = self.ledger.get(found.sop_uid)
         if known is None:
             return
-        self.digests_compared += sum(getattr(known, name) is not None for name in DIGESTS)
-        differs = [name for name in COMPARED if getattr(known, name) != getattr(found, name)]
+        self.digests_compared += sum(name in self.compared and getattr(known, name) is not None for name in DIGESTS)
+        self.exact += known.sto1 == found.sto1
+        differs = [name for name in self.compared if getattr(known, name) != getattr(found, name)]
         if differs:
             self.differing[found.sop_uid] = differs
 

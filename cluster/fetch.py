@@ -20,9 +20,10 @@ from storage.durable import storage_error, sync_folder, write_all
 from storage.errors import IntegrityError, Rejected, StorageError
 from storage.ledger.facts import HeldStudy
 from storage.ledger.ledger import Ledger
-from storage.packs.model import Member, PackId
+from storage.packs.model import Container, Member, PackId
 from storage.packs.reader import PackReader
 from storage.sinks.protocol import ObjectReader
+from storage.sinks.service import LedgerIndexed
 from storage.spool import LandingPlace
 
 _PIECE = 1 << 20
@@ -69,12 +70,16 @@ class Fetch:
         """
         receipt = held.receipt
         pack = PackId(study_uid=study_uid, revision=held.revision)
-        self._reader = PackReader(objects, pack, receipt.container, receipt.key, device=receipt.device)
+        instances = ledger.facts.instances(held.study_key, held.revision)
+        if receipt.container is Container.SERVICE:
+            self._reader = LedgerIndexed(objects, pack, receipt.key, instances)
+        else:
+            self._reader = PackReader(objects, pack, receipt.container, receipt.key, device=receipt.device)
         try:
             index = self._reader.index()
         except FileNotFoundError:
             raise IntegrityError("the pack is not there", operation="read", place=held.destination) from None
-        known = {facts.sop_uid: facts.sto1 for facts in ledger.facts.instances(held.study_key, held.revision)}
+        known = {facts.sop_uid: facts.sto1 for facts in instances}
         if known != {member.facts.sop_uid: member.facts.sto1 for member in index.members}:
             raise IntegrityError("the pack holds other instances than the ledger", place=held.destination)
         self._members = index.members

@@ -26,7 +26,7 @@ from cluster.schedule import Schedule
 from imaging.coercion.attributes import name_of
 from imaging.identity.tags import ACCESSION_TAGS, IDENTITY_TAGS
 from storage.ledger.address import LedgerAddress
-from storage.sinks.options import S3Options, SecretRef, SeedOptions
+from storage.sinks.options import DicomwebOptions, S3Options, SecretRef, SeedOptions
 
 EMBEDDED = "embedded"
 """In place of an address: Limosa starts the service itself, below the job's state folder."""
@@ -128,7 +128,15 @@ class SeedDestination(SeedOptions, _Inline):
     """A seed destination of the job file."""
 
 
-Destination = Annotated[S3Destination | SeedDestination, Field(discriminator="kind")]
+class DicomwebDestination(DicomwebOptions, _Inline):
+    """A DICOMweb destination of the job file."""
+
+
+Destination = Annotated[S3Destination | SeedDestination | DicomwebDestination, Field(discriminator="kind")]
+
+
+SERVICES = (DicomwebDestination,)
+"""Destinations that hold instances and no packs."""
 
 
 class Job(BaseSettings):
@@ -194,6 +202,11 @@ class Job(BaseSettings):
             problems.append("destinations: only one can be inline; the others are fed from what it holds")
         if all(d.inline is False for d in self.destinations):
             problems.append("destinations: one must be inline")
+        elif len(self.destinations) > 1 and isinstance(self.inline_destination, SERVICES):
+            problems.append(
+                "destinations: the others would be fed from a DICOM service, which need not give back the bytes it was "
+                "sent; put an s3 or seed destination among them, or make a job for each"
+            )
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -222,10 +235,13 @@ class Job(BaseSettings):
         return (self._file.parent / given).absolute()
 
     @property
-    def inline_destination(self) -> S3Destination | SeedDestination:
+    def inline_destination(self) -> Destination:
         """The one that is written while the source sends."""
         chosen = [d for d in self.destinations if d.inline]
-        return chosen[0] if chosen else next(d for d in self.destinations if d.inline is not False)
+        if chosen:
+            return chosen[0]
+        willing = [d for d in self.destinations if d.inline is not False]
+        return next((d for d in willing if not isinstance(d, SERVICES)), willing[0])
 
     @property
     def opening(self) -> Schedule:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-SECRET = frozenset({"password", "access_key", "secret_key"})
+SECRET = frozenset({"password", "access_key", "secret_key", "token"})
 """Settings whose value is not repeated: where a reference belongs, somebody may have written the secret itself."""
 
 LONGEST_SHOWN = 60
@@ -56,6 +56,7 @@ SHAPES = {
     r"^(https?://.+|embedded)$": 'must be "embedded", or an address that starts with https:// or http://',
     r"^https?://": "must be an address that starts with https:// or http://",
     r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$": "must be 3 to 63 lower-case letters, digits, dots and hyphens",
+    r"^[^:\x00-\x1f]+$": "must be a name without a colon",
     r"^[A-Z_]+$": "must be a name in capitals, such as STANDARD_IA",
 }
 """By the pattern of a setting."""
@@ -66,7 +67,7 @@ def wanted(kind: str, context: Mapping[str, Any]) -> str | None:
     if kind == "string_pattern_mismatch":
         return SHAPES.get(str(context.get("pattern")))
     if kind == "union_tag_not_found":
-        return _WANTED[kind].format(tags="s3 and seed")
+        return _WANTED[kind].format(tags="s3, seed and dicomweb")
     told = _WANTED.get(kind)
     return None if told is None else told.format_map({name: _listed(value) for name, value in context.items()})
 

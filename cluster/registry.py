@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 from actors.options import AUTO
 from actors.tuning import Bounds
-from cluster.job import Destination, Job, S3Destination
+from cluster.job import Destination, DicomwebDestination, Job, S3Destination
 from storage.ledger.job import DestinationSpec, Registered, SourceSpec
 from storage.ledger.ledger import Ledger
 
@@ -44,6 +44,9 @@ def pull_bounds(job: Job) -> Bounds:
 
 def _place(item: Destination) -> str:
     """What names the place where bytes are: not how it is reached or paid for. Devices come and go."""
+    if isinstance(item, DicomwebDestination):
+        service = urlsplit(item.url)
+        return f"dicomweb:{service.netloc}{service.path}"
     if not isinstance(item, S3Destination):
         return f"seed:{item.layout}"
     host = urlsplit(item.endpoint_url).netloc or item.endpoint_url if item.endpoint_url else "aws"

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from cluster.job import EMBEDDED, Destination, Job, S3Destination
+from cluster.job import EMBEDDED, Destination, DicomwebDestination, Job, S3Destination
 from infra.embedded.postgres import EmbeddedPostgres
 from infra.embedded.seaweedfs import EmbeddedS3
 from storage.ledger.address import LedgerAddress
 from storage.ledger.ledger import Ledger
 from storage.ledger.migrate import migrate
-from storage.sinks.options import S3Options, SeedOptions, SinkOptions
+from storage.sinks.options import DicomwebOptions, S3Options, SeedOptions, SinkOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +132,8 @@ def _alone(in_use: int) -> bool:
 
 def _sink(item: Destination, endpoint: EmbeddedS3 | None, folder: Path) -> SinkOptions:
     given = item.model_dump(exclude={"inline"})
+    if isinstance(item, DicomwebDestination):
+        return DicomwebOptions(**given)
     if not isinstance(item, S3Destination):
         return SeedOptions(**given)
     if item.endpoint_url != EMBEDDED or endpoint is None:

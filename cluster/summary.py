@@ -185,7 +185,9 @@ def list_destinations(ledger: Ledger, destinations: Iterable[SinkOptions]) -> di
     found: dict[str, Listing] = {}
     for options in destinations:
         try:
-            found[options.name] = list_destination(ledger, open_sink(options))
+            sink = open_sink(options)
+            if sink.traits.listed:
+                found[options.name] = list_destination(ledger, sink)
         except StorageError as error:
             found[options.name] = Listing(packs=None, duplicated=0, unknown=0, gone=0, trouble=str(error))
     return found

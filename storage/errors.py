@@ -1,5 +1,7 @@
 """The errors of storage, split by what the caller does next; each docstring is the message's gist."""
 
+from collections.abc import Sequence
+
 
 class StorageError(Exception):
     """Something durable could not be written or read.
@@ -7,10 +9,14 @@ class StorageError(Exception):
     The four parts name operation, place and code, so that a person can act on the message alone.
     """
 
-    def __init__(self, message: str, *, operation: str = "", place: str = "", code: str = "") -> None:
+    def __init__(
+        self, message: str, *, operation: str = "", place: str = "", code: str = "", sop_uids: Sequence[str] = ()
+    ) -> None:
         self.operation = operation
         self.place = place
         self.code = code
+        self.sop_uids = tuple(sop_uids)
+        """Instances it is about, for the ledger's eyes only: messages are logged."""
         lead = f"{operation} {place}".strip()
         tail = f" [{code}]" if code else ""
         super().__init__(f"{lead}: {message}{tail}" if lead else f"{message}{tail}")
@@ -22,6 +28,10 @@ class Retryable(StorageError):
 
 class Rejected(StorageError):
     """The endpoint refused for good (permission, policy, bad request); retrying changes nothing."""
+
+
+class NotTaken(StorageError):
+    """A service took all but some instances and did not say that it never will; another attempt is worth its count."""
 
 
 class UploadLost(StorageError):

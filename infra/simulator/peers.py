@@ -23,6 +23,12 @@ DCMTK_ENVIRONMENT = {"TCP_NODELAY": "1"}
 """Debian's dcmtk leaves Nagle on; without this every small instance costs 40 ms, whoever receives it."""
 LOAD_TIMEOUT = 600.0
 
+ORTHANC_WEB: Mapping[str, Any] = {
+    "Plugins": ["/usr/share/orthanc/plugins/libOrthancDicomWeb.so"],
+    "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+}
+"""Settings of an Orthanc that speaks DICOMweb, too, with Debian's plugin."""
+
 Destinations = Mapping[str, tuple[str, int]]
 
 
@@ -130,6 +136,11 @@ class OrthancPeer(_Peer):
             "StoreMD5ForAttachments": False,
             "Plugins": [],
         } | settings
+
+    @property
+    def web_url(self) -> str:
+        """Where its DICOMweb services are, if it was started with `ORTHANC_WEB`."""
+        return f"http://127.0.0.1:{self.http_port}/dicom-web"
 
     @staticmethod
     def installed() -> bool:

@@ -178,6 +178,10 @@ class WebClient:
                 pause *= 2
         return attempt()
 
+    def rest(self, seconds: float) -> None:
+        """So long has passed."""
+        self._wait(seconds)
+
     def _credentials(self) -> dict[str, str]:
         access = self._access
         if access.token is not None:

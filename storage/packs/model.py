@@ -16,6 +16,8 @@ class Container(StrEnum):
     """One tar, each member its own zstd frame; for raw pixels."""
     P10 = "p10"
     """Loose Part-10 objects plus an index object."""
+    SERVICE = "service"
+    """Instances in a DICOM service, found by their UIDs; it holds no index of ours, so the ledger is the index."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

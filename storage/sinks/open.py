@@ -2,7 +2,8 @@
 
 from typing import assert_never
 
-from storage.sinks.options import S3Options, SeedOptions, SinkOptions
+from storage.sinks.dicomweb import DicomwebSink
+from storage.sinks.options import DicomwebOptions, S3Options, SeedOptions, SinkOptions
 from storage.sinks.protocol import Sink
 from storage.sinks.s3 import S3Sink
 from storage.sinks.seed import SeedSink
@@ -23,5 +24,7 @@ def open_sink(options: SinkOptions) -> Sink:
             return S3Sink(options)
         case SeedOptions():
             return SeedSink(options)
+        case DicomwebOptions():
+            return DicomwebSink(options)
         case _:
             assert_never(options)

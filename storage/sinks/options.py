@@ -6,9 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, StringConstraints
 
+from storage.dicomweb.options import WebAccess
 from storage.packs.model import Container
 from storage.packs.naming import check_prefix
 from storage.seeds.profiles import PROFILES, ProfileName
+from storage.sinks.existing import Existing
 from storage.sinks.secret import SecretRef
 
 MIN_PART = 5 << 20
@@ -74,7 +76,21 @@ class SeedOptions(SinkSettings):
         return max(self.reserve, PROFILES[self.profile].reserve)
 
 
+class DicomwebOptions(WebAccess):
+    """A DICOMweb service: written by STOW-RS, read back by WADO-RS."""
+
+    kind: Literal["dicomweb"] = "dicomweb"
+    name: SinkName = Field(description="the destination's name in the ledger; keep it for the job's life")
+    existing: Existing = Field(
+        Existing.KEPT, description="what it does with an instance it has already when one of the same UID comes"
+    )
+    batch_size: Annotated[ByteSize, Field(ge=1 << 20, le=MAX_PART)] = Field(
+        ByteSize(32 << 20), description="of one request; an instance that is larger goes alone"
+    )
+    batch_count: int = Field(64, ge=1, le=1000, description="instances in one request")
+
+
 RAW_PIXELS = {"zstd": Container.TAR_ZST, "none": Container.TAR}
 """The container of raw pixels by `SinkSettings.compression`."""
 
-SinkOptions = Annotated[S3Options | SeedOptions, Field(discriminator="kind")]
+SinkOptions = Annotated[S3Options | SeedOptions | DicomwebOptions, Field(discriminator="kind")]

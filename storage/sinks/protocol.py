@@ -106,6 +106,8 @@ class SinkTraits:
     """True when only workers of this node reach it (a device)."""
     raw_pixels: Container = Container.TAR_ZST
     """The container wanted for a study of raw pixels that was never begun."""
+    listed: bool = True
+    """False where `packs` has nothing to say: a DICOM service holds studies, ours among others', and no packs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +161,7 @@ class Sink(ObjectReader, Protocol):
 
     def discard(self, state: UploadState) -> None:
         """What an unfinished delivery left at the endpoint is gone. Idempotent; never touches a finished
-        object."""
+        object. A DICOM service takes nothing back: there it stays, and validation finds what should not be there."""
         ...
 
     def sweep(self, live_upload_ids: frozenset[str]) -> int:
@@ -168,12 +170,12 @@ class Sink(ObjectReader, Protocol):
 
     def packs(self) -> Iterator[HeldPack]:
         """Every finished pack the destination holds, by its names alone; what a count of the destination is
-        made of. A loose study comes once; order is the destination's."""
+        made of. A loose study comes once; order is the destination's. Nothing where the traits say so."""
         ...
 
     def loose(self, pack: PackId, key: str) -> Iterator[str]:
         """Every key in the folder of the loose study at `key`, all its revisions together and whoever put them there:
-        what an importer would take. Nothing where studies are packs."""
+        what an importer would take; what a service lists of the study. Nothing where studies are packs."""
         ...
 
     def probe(self) -> Iterator[Probe]:

@@ -1,7 +1,9 @@
 """A journal in memory that keeps the ledger's promises and can die at any call, and studies to write."""
 
 import random
+import struct
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,14 +14,17 @@ from blake3 import blake3
 
 from imaging.facts import InstanceFacts
 from imaging.octets import MemoryOctets
+from imaging.part10 import encode_meta
 from imaging.uid import Uid
+from infra.simulator.webarchive import WebArchive
 from storage.errors import LostClaim
 from storage.packs.model import Container, Member, PackId, Part
 from storage.sinks.open import open_sink
-from storage.sinks.options import MIN_PART, S3Options, SeedOptions
+from storage.sinks.options import MIN_PART, DicomwebOptions, S3Options, SeedOptions
 from storage.sinks.protocol import Sink, StudyWriter, UploadState
 
-KINDS = ["s3-pack-zst", "s3-p10", "seed"]
+KINDS = ["s3-pack-zst", "s3-p10", "seed", "dicomweb"]
+SERVICES = {"dicomweb"}
 """Plain tar goes to the seed, zstd to the bucket: the sinks do not know the difference, so each is met once."""
 JPEG = Uid("1.2.840.10008.1.2.4.70")
 
@@ -99,29 +104,30 @@ class MemoryJournal:
 class Study:
     """A study of random, and therefore incompressible, instances."""
 
+    content = staticmethod(lambda facts, noise: noise)
+
     def __init__(self, sizes: Sequence[int], number: int = 1, syntax: Uid = JPEG) -> None:
         self.pack = PackId(study_uid=Uid(f"1.2.840.{number}"), revision=1)
         self.instances: dict[Uid, tuple[InstanceFacts, bytes]] = {}
         for index, size in enumerate(sizes):
-            content = (f"{number}-{index} ".encode() + NOISE[index : index + size])[:size]
-            digest = blake3(content).digest()
             sop_uid = Uid(f"1.2.840.{number}.{index + 1}")
-            self.instances[sop_uid] = (
-                InstanceFacts(
-                    study_uid=self.pack.study_uid,
-                    series_uid=Uid(f"1.2.840.{number}.0"),
-                    sop_uid=sop_uid,
-                    sop_class=Uid("1.2.840.10008.5.1.4.1.1.2"),
-                    transfer_syntax=syntax,
-                    raw_size=size,
-                    sto_size=size,
-                    raw1=digest,
-                    sto1=digest,
-                    pd1=digest,
-                    can1=digest,
-                ),
-                content,
+            facts = InstanceFacts(
+                study_uid=self.pack.study_uid,
+                series_uid=Uid(f"1.2.840.{number}.0"),
+                sop_uid=sop_uid,
+                sop_class=Uid("1.2.840.10008.5.1.4.1.1.2"),
+                transfer_syntax=syntax,
+                raw_size=size,
+                sto_size=size,
+                raw1=bytes(32),
+                sto1=bytes(32),
+                pd1=bytes(32),
+                can1=bytes(32),
             )
+            content = self.content(facts, (f"{number}-{index} ".encode() + NOISE[index : index + size])[:size])
+            digest = blake3(content).digest()
+            named = {name: digest for name in ("raw1", "sto1", "pd1", "can1")}
+            self.instances[sop_uid] = (replace(facts, raw_size=len(content), sto_size=len(content), **named), content)
 
     def feed(self, writer: StudyWriter) -> int:
         """Every instance the writer does not hold is added; how many."""
@@ -130,6 +136,32 @@ class Study:
             facts, content = self.instances[uid]
             writer.add(facts, MemoryOctets(content))
         return len(missing)
+
+
+class ServiceStudy(Study):
+    """Instances that say who they are: a service asks them."""
+
+    @staticmethod
+    def content(facts: InstanceFacts, noise: bytes) -> bytes:
+        named = {0x00080016: facts.sop_class, 0x00080018: facts.sop_uid}
+        named |= {0x0020000D: facts.study_uid, 0x0020000E: facts.series_uid}
+        dataset = b"".join(uid_element(tag, value) for tag, value in sorted(named.items()))
+        fragment = noise + bytes(len(noise) % 2)
+        pixels = struct.pack("<HH2s2xI", 0x7FE0, 0x0010, b"OB", 0xFFFFFFFF)
+        items = struct.pack("<HHIHHI", 0xFFFE, 0xE000, 0, 0xFFFE, 0xE000, len(fragment)) + fragment
+        end = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+        return encode_meta(facts.sop_class, facts.sop_uid, facts.transfer_syntax) + dataset + pixels + items + end
+
+
+def uid_element(tag: int, value: str) -> bytes:
+    encoded = value.encode("ascii") + bytes(len(value) % 2)
+    return struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, b"UI", len(encoded)) + encoded
+
+
+@pytest.fixture
+def web_archive(tmp_path: Path) -> Iterator[WebArchive]:
+    with WebArchive(tmp_path / "webarchive") as archive:
+        yield archive
 
 
 @pytest.fixture(scope="session")
@@ -177,7 +209,9 @@ def s3_options(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture
-def new_sink(kind: str, tmp_path: Path, s3_options: Callable[..., S3Options]) -> Callable[[], Sink]:
+def new_sink(
+    kind: str, tmp_path: Path, s3_options: Callable[..., S3Options], request: pytest.FixtureRequest
+) -> Callable[[], Sink]:
     """The kind's destination as a new process would open it; always the same one within a test."""
 
     def make() -> Sink:
@@ -185,12 +219,17 @@ def new_sink(kind: str, tmp_path: Path, s3_options: Callable[..., S3Options]) ->
             device = tmp_path / "device"
             device.mkdir(exist_ok=True)
             return open_sink(SeedOptions(name="seed", devices=(device,), reserve=0, group_size=MIN_PART))
+        if kind == "dicomweb":
+            url = request.getfixturevalue("web_archive").url
+            return open_sink(DicomwebOptions(name="web", url=url, batch_size=MIN_PART))
         return open_sink(s3_options(layout="p10" if kind == "s3-p10" else "pack"))
 
     return make
 
 
 @pytest.fixture
-def kit() -> SimpleNamespace:
+def kit(request: pytest.FixtureRequest) -> SimpleNamespace:
     """The doubles' classes; test modules cannot import a conftest."""
-    return SimpleNamespace(Journal=MemoryJournal, Study=Study, Crash=Crash)
+    kind = request.getfixturevalue("kind") if "kind" in request.fixturenames else ""
+    study = ServiceStudy if kind in SERVICES else Study
+    return SimpleNamespace(Journal=MemoryJournal, Study=study, ServiceStudy=ServiceStudy, Crash=Crash)

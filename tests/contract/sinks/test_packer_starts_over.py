@@ -16,6 +16,12 @@ MIB = 1 << 20
 SIZES = [3 * MIB, 3 * MIB, 3 * MIB]
 
 
+@pytest.fixture(params=["s3-pack-zst", "s3-p10", "seed"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """A service takes nothing back: there an attempt that starts over meets what it sent before."""
+    return request.param
+
+
 def fill(packer: StudyPacker, study) -> None:
     for facts, content in study.instances.values():
         packer.add(facts, MemoryOctets(content))

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -43,7 +43,7 @@ from storage.ledger.records import DestinationState, OpenProblem, Verdict
 from storage.packs.model import Container, PackId
 from storage.packs.reader import PackReader
 from storage.sinks.open import open_sink
-from storage.sinks.options import S3Options, SeedOptions
+from storage.sinks.options import S3Options, SeedOptions, SinkOptions
 from storage.sinks.protocol import Sink
 
 AE = "MIG01"
@@ -378,7 +378,10 @@ def engine(ledger, ledger_url, s3, tmp_path, wait_until, one_session, monkeypatc
         source: Mapping[str, Any] | None = None,
         s3_options: Mapping[str, Any] | None = None,
         part_size: int = 5 << 20,
+        fed: Sequence[SinkOptions] = (),
+        alone: SinkOptions | None = None,
     ) -> Engine:
+        """`fed` are further destinations; `alone` is the only one."""
         cloud: dict[str, Any] = {
             "endpoint_url": s3.endpoint_url,
             "region": s3.region,
@@ -389,13 +392,15 @@ def engine(ledger, ledger_url, s3, tmp_path, wait_until, one_session, monkeypatc
             "layout": layout,
             "sweep_after": timedelta(0),
         }
-        destinations: list[S3Options | SeedOptions] = [S3Options(name="cloud", **(cloud | dict(s3_options or {})))]
+        destinations: list[SinkOptions] = [S3Options(name="cloud", **(cloud | dict(s3_options or {})))]
         if seed or devices:
             devices = devices or (tmp_path / "device",)
             for device in devices:
                 device.mkdir(exist_ok=True)
             options = {"devices": devices, "reserve": ByteSize(1 << 20)} | dict(seed_options or {})
             destinations.append(SeedOptions(name="disk", **options))
+        destinations = [*destinations, *fed] if alone is None else [alone]
+        inline = destinations[0].name
         pacs = {
             "quiet": timedelta(milliseconds=300),
             "quiet_limit": timedelta(seconds=10),
@@ -415,7 +420,7 @@ def engine(ledger, ledger_url, s3, tmp_path, wait_until, one_session, monkeypatc
                 SourceSpec(name=archive.name, kind="dimse", pull_limit=archive.bounds.most, start=archive.bounds.least)
             ],
             destinations=[
-                DestinationSpec(name=d.name, kind=d.kind, inline=d.name == "cloud", fingerprint="-")
+                DestinationSpec(name=d.name, kind=d.kind, inline=d.name == inline, fingerprint="-")
                 for d in destinations
             ],
         )
@@ -427,7 +432,7 @@ def engine(ledger, ledger_url, s3, tmp_path, wait_until, one_session, monkeypatc
             source=archive,
             source_id=registered.sources[archive.name],
             destinations=tuple(destinations),
-            inline="cloud",
+            inline=inline,
             limits=MoverLimits(**(bounds | dict(limits or {}))),
             hours=Schedule(hours=(), zone=ZoneInfo("UTC")),
             folder=tmp_path / "node",

@@ -1,0 +1,50 @@
+"""Which destinations fit together in one job, and which of them is written while the archive sends."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.job import build_job
+from cluster.job_errors import JobFileError
+
+BUCKET = {"kind": "s3", "name": "archive", "endpoint_url": "embedded", "bucket": "images"}
+WEB = {"kind": "dicomweb", "name": "vna", "url": "https://vna.example/dicom-web"}
+
+
+def job_with(*destinations: dict[str, Any]):
+    table = {
+        "job": {"name": "test"},
+        "source": {"host": "127.0.0.1", "port": 104, "ae_title": "PACS"},
+        "receivers": [{"ae_title": "LIMOSA", "port": 11112}],
+        "destinations": list(destinations),
+    }
+    return build_job(table, Path("job.toml"))
+
+
+def test_a_pack_feeds_the_services_wherever_it_stands() -> None:
+    assert job_with(WEB, BUCKET).inline_destination.name == "archive"
+    assert job_with(BUCKET, WEB).inline_destination.name == "archive"
+
+
+def test_a_service_may_be_the_only_destination() -> None:
+    assert job_with(WEB).inline_destination.name == "vna"
+
+
+@pytest.mark.parametrize(
+    "destinations",
+    [({**WEB, "inline": True}, BUCKET), (WEB, {**WEB, "name": "second"}), (WEB, {**BUCKET, "inline": False})],
+)
+def test_nothing_is_fed_from_a_service(destinations: tuple[dict[str, Any], ...]) -> None:
+    with pytest.raises(JobFileError) as caught:
+        job_with(*destinations)
+
+    assert "fed from a DICOM service" in str(caught.value)
+
+
+def test_credentials_in_the_address_are_refused_and_not_repeated() -> None:
+    with pytest.raises(JobFileError) as caught:
+        job_with({**WEB, "url": "https://me:s3cr3t@vna.example/dicom-web"})
+
+    assert "s3cr3t" not in str(caught.value)
+    assert "token" in str(caught.value)
