@@ -163,7 +163,7 @@ def _receiving(load: Load, scale: Scale) -> list[Subject]:
     subjects: list[Subject] = []
     sources = [(shipped, ""), (quick, ", Nagle off")]
     for source, suffix in sources if scale is Scale.FULL else sources[:1]:
-        for associations in (1, 4):
+        for associations in (1, 4) if source is shipped else (1,):
             for receiver, short in zip(_receivers(associations), ("limosa", "dcmtk", "pynetdicom"), strict=True):
                 swift = short == "limosa" or source is quick
                 each = 1 if scale is Scale.QUICK else load.fast if swift else load.slow
