@@ -20,6 +20,7 @@ class Limosa(CommandGroup):
         "config": Entry("cluster.cli.jobfile", "Look at settings."),
         "check": Entry("cluster.cli.check", "Try every endpoint, and learn what is peculiar about the source."),
         "coercion": Entry("cluster.cli.coercion", "Try the rules that change header values."),
+        "audit": Entry("cluster.cli.audit", "Private elements: what is there, and what becomes of it."),
         "dose": Entry("cluster.cli.dose", "CT dose that machines can read, and reports made of it."),
         "inventory": Entry("cluster.cli.inventory", "Enumerate the archive, however much it cuts its answers."),
         "identity": Entry("cluster.cli.identity", "What the hospital told about its patients' numbers."),

@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 from datetime import timedelta
 from types import TracebackType
 
+from storage.ledger.audits import Audits
 from storage.ledger.baseline import Baselines
 from storage.ledger.claims import Claims
 from storage.ledger.coercion import Coercions
@@ -46,6 +47,7 @@ class Ledger:
         self.facts = Facts(self._pool)
         self.coercions = Coercions(self._pool)
         self.doses = Doses(self._pool)
+        self.audits = Audits(self._pool)
         self.identity = Identity(self._pool)
         self.exceptions = Exceptions(self._pool)
         self.custody = Custody(self._pool)
