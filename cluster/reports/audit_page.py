@@ -22,10 +22,12 @@ _DECISIONS = {
 
 def page_of(document: Mapping[str, Any]) -> str:
     """One HTML file."""
+    trip = document["round_trip"]
     return render(
         "audit.html.j2",
         {
             "r": document,
+            "differences": [row for row in trip["differences"] if not row["private"]] if trip else [],
             "blocks": [_shown(block) for block in document["blocks"][:SHOWN_BLOCKS]],
             "hidden_blocks": max(0, len(document["blocks"]) - SHOWN_BLOCKS),
             "unknown": sum(block["unknown"] for block in document["blocks"]),
