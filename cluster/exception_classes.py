@@ -4,6 +4,7 @@ import difflib
 
 from actors.problems import CATALOGUE
 from cluster.inventory.remedies import REMEDIES
+from cluster.planning.classes import PLAN_KINDS
 
 ATTEMPTS_EXHAUSTED = "ATTEMPTS_EXHAUSTED"
 """Opened by the workers with the remedy of its cause, and therefore without an entry in their catalogue."""
@@ -11,7 +12,7 @@ ATTEMPTS_EXHAUSTED = "ATTEMPTS_EXHAUSTED"
 
 def exception_classes() -> tuple[str, ...]:
     """Every class that this version opens, in alphabetical order."""
-    return tuple(sorted({*CATALOGUE, *REMEDIES, ATTEMPTS_EXHAUSTED}))
+    return tuple(sorted({*CATALOGUE, *REMEDIES, *PLAN_KINDS, ATTEMPTS_EXHAUSTED}))
 
 
 def nearest(name: str, known: tuple[str, ...]) -> str | None:

@@ -22,6 +22,7 @@ from cluster.growth import MoverPool
 from cluster.inventory.take import take_inventory
 from cluster.inventory.walk import Progress as InventoryProgress
 from cluster.job import Job
+from cluster.planning.carry import make_revisions, planner_of
 from cluster.profile import informed
 from cluster.progress import ALIVE, Progress, look
 from cluster.registry import register_job
@@ -224,9 +225,9 @@ class Run:
         # A plan voids what it renews, so reading back must not make one.
         if self._request.phase in (Phase.INVENTORY, Phase.VALIDATE):
             return
-        rules = {"coercion": self._job.coercion.rule_set().fingerprint or "none"}
-        while self._ledger.plan.step(rules, only=self._request.studies).studies:
-            pass
+        if self._job.identity is not None:
+            planner_of(self._job, self._ledger, registered).apply()
+        make_revisions(self._job, self._ledger, only=self._request.studies)
         for name, destination_id in registered.destinations.items():
             after = 0
             while name != self._services.inline:

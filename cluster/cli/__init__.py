@@ -24,6 +24,8 @@ class Limosa(CommandGroup):
         "dose": Entry("cluster.cli.dose", "CT dose that machines can read, and reports made of it."),
         "inventory": Entry("cluster.cli.inventory", "Enumerate the archive, however much it cuts its answers."),
         "identity": Entry("cluster.cli.identity", "What the hospital told about its patients' numbers."),
+        "accession": Entry("cluster.cli.accession", "The list of orders that accession numbers are held against."),
+        "plan": Entry("cluster.cli.plan", "Decide whose every study is, and show or apply it."),
         "run": Entry("cluster.cli.run", "Move the archive: inventory, pull, write, feed, validate."),
         "validate": Entry("cluster.cli.run", "Read back every delivery that is not proven yet."),
         "status": Entry("cluster.cli.steer", "Show how far the job is, per destination."),

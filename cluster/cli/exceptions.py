@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
@@ -21,6 +21,9 @@ from cluster.services import open_ledger
 from storage.ledger.exceptions import Resolution
 from storage.ledger.ledger import Ledger
 from storage.ledger.records import OpenProblem
+
+OWNER_LIMIT = 100
+"""Characters of a name that a list can show."""
 
 PAGE = 1_000
 """Rows read at a time: the list of a large job does not fit a screen, but must fit memory."""
@@ -35,6 +38,7 @@ def _begin(incomplete: str) -> list[str]:
     return [name for name in exception_classes() if name.startswith(incomplete.upper())]
 
 
+Owner = Annotated[str | None, typer.Option(metavar="NAME", help="Only those of this person.")]
 Kind = Annotated[str | None, typer.Option(metavar="CLASS", help="Only this class.", autocompletion=_begin)]
 
 
@@ -62,16 +66,25 @@ def add_to(app: typer.Typer) -> None:
             "Close exceptions, and put their studies back to work or aside.",
             "limosa exceptions resolve move.toml 17 18 --as retry --by m.keller",
             "limosa exceptions resolve move.toml --kind INCOMPLETE_STUDY --as retry",
-            more="Acknowledge them, retry where work stopped, renew the studies as new revisions, or exclude them. "
+            more="Acknowledge them, retry where work stopped, renew the studies as new revisions, accept what the plan "
+            "proposes for them, or exclude them. "
             "With --kind all that are open of a class, after a question that names their number.",
         ),
     )(resolve)
     group.command(
+        "assign",
+        **texts(
+            "Give exceptions to the person who works through them.",
+            "limosa exceptions assign move.toml 17 18 --to a.braun",
+            "limosa exceptions assign move.toml --kind DEMOGRAPHIC_REVIEW --to a.braun",
+        ),
+    )(assign)
+    group.command(
         "export",
         **texts(
-            "Write the open exceptions to a CSV file.",
+            "Write the open exceptions to a CSV or JSON file.",
             "limosa exceptions export move.toml exceptions.csv",
-            "limosa exceptions export move.toml exceptions.csv --kind INV_UNSPLITTABLE",
+            "limosa exceptions export move.toml reviews.json --kind DEMOGRAPHIC_REVIEW",
             more="For those who work elsewhere; it holds identifiers of patients' studies.",
         ),
     )(export)
@@ -81,13 +94,14 @@ def add_to(app: typer.Typer) -> None:
 def list_open(
     job_file: JobFile,
     kind: Kind = None,
+    owner: Owner = None,
     limit: Annotated[int, typer.Option(min=1, help="Most rows.")] = 100,
     as_json: AsJson = False,
 ) -> None:
     with open_ledger(load_job(job_file)) as ledger:
         chosen = _class(ledger, kind)
-        rows = ledger.exceptions.list_open(kind=chosen, limit=limit)
-        count = sum(n for (name, _), n in ledger.exceptions.counts().items() if chosen in (None, name))
+        rows = ledger.exceptions.list_open(kind=chosen, owner=owner, limit=limit)
+        count = sum(n for (name, _), n in ledger.exceptions.counts(owner).items() if chosen in (None, name))
     columns = ("exception_id", "kind", "severity", "blocking", "study_uid", "destination", "times_seen", "last_seen")
     printer(as_json).rows("open exceptions", columns, [asdict(row) for row in rows])
     if count > len(rows):
@@ -138,6 +152,31 @@ def resolve(
     return Exit.FAULT if left else Exit.DONE
 
 
+def assign(
+    job_file: JobFile,
+    owner: Annotated[str, typer.Option("--to", metavar="NAME", help="Who works through them.", show_default=False)],
+    numbers: Numbers = None,
+    kind: Kind = None,
+    as_json: AsJson = False,
+) -> int:
+    if bool(numbers) == (kind is not None):
+        raise Stop("give either exceptions by ID or --kind CLASS")
+    if not owner.isprintable() or not 1 <= len(owner.strip()) <= OWNER_LIMIT:
+        raise Stop(f"--to wants a name of at most {OWNER_LIMIT} characters")
+    with open_ledger(load_job(job_file)) as ledger:
+        chosen = list(numbers or (row.exception_id for row in _pages(ledger, _class(ledger, kind), None)))
+        done = ledger.exceptions.assign(chosen, owner.strip())
+    left = sorted({*chosen} - {*done})
+    out = printer(as_json)
+    if as_json:
+        out.record({"assigned": len(done), "owner": owner.strip(), "left": left})
+    else:
+        out.say(f"{_exceptions(len(done))} assigned to {owner.strip()}.")
+    for number in left:
+        sys.stderr.write(f"limosa: exception {number} is not open\n")
+    return Exit.FAULT if left else Exit.DONE
+
+
 def _all_of_class(ledger: Ledger, kind: str | None, resolution: Resolution, yes: bool) -> Iterator[int]:
     """The ids of all open exceptions of the class, once a person has agreed to their number."""
     chosen = _class(ledger, kind)
@@ -147,7 +186,7 @@ def _all_of_class(ledger: Ledger, kind: str | None, resolution: Resolution, yes:
         if not sys.stdin.isatty():
             raise Stop(f"{question} Nobody can be asked here: add --yes.")
         typer.confirm(f"{question} Go on?", abort=True, err=True)
-    return (row.exception_id for row in _pages(ledger, chosen))
+    return (row.exception_id for row in _pages(ledger, chosen, None))
 
 
 def _exceptions(count: int) -> str:
@@ -170,8 +209,8 @@ def export(
     job_file: JobFile,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Must not exist yet.", show_default=False)],
     kind: Kind = None,
+    owner: Owner = None,
 ) -> None:
-    count = 0
     with open_ledger(load_job(job_file)) as ledger:
         chosen = _class(ledger, kind)
         try:
@@ -179,13 +218,30 @@ def export(
         except OSError as error:
             raise Stop(f"{file} cannot be written: {(error.strerror or 'failed').lower()}") from None
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as opened:
-            table = csv.writer(opened)
-            table.writerow([*OpenProblem.__dataclass_fields__])
-            for row in _pages(ledger, chosen):
-                values = plain(asdict(row))
-                table.writerow(_cell(value) for value in values.values())
-                count += 1
+            rows = _pages(ledger, chosen, owner)
+            count = (_write_json if file.suffix.lower() == ".json" else _write_csv)(opened, rows)
     printer(False).say(f"{_exceptions(count)} written to {file}.")
+
+
+def _write_csv(opened: TextIO, rows: Iterable[OpenProblem]) -> int:
+    """A line of names and one per exception; how many."""
+    count = 0
+    table = csv.writer(opened)
+    table.writerow([*OpenProblem.__dataclass_fields__])
+    for row in rows:
+        table.writerow(_cell(value) for value in plain(asdict(row)).values())
+        count += 1
+    return count
+
+
+def _write_json(opened: TextIO, rows: Iterable[OpenProblem]) -> int:
+    """One list, written as the rows come; how many."""
+    count = 0
+    for row in rows:
+        opened.write((",\n" if count else "[\n") + json.dumps(plain(asdict(row))))
+        count += 1
+    opened.write("[]\n" if not count else "\n]\n")
+    return count
 
 
 def _cell(value: object) -> object:
@@ -194,8 +250,8 @@ def _cell(value: object) -> object:
     return f"'{text}" if isinstance(text, str) and text[:1] in ("=", "+", "-", "@") else text
 
 
-def _pages(ledger: Ledger, kind: str | None) -> Iterator[OpenProblem]:
+def _pages(ledger: Ledger, kind: str | None, owner: str | None) -> Iterator[OpenProblem]:
     after = 0
-    while rows := ledger.exceptions.list_open(kind=kind, after=after, limit=PAGE):
+    while rows := ledger.exceptions.list_open(kind=kind, owner=owner, after=after, limit=PAGE):
         yield from rows
         after = rows[-1].exception_id

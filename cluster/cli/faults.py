@@ -4,6 +4,7 @@ from actors.source import SourceUnending, SourceUnreachable
 from cluster.advice import advice
 from cluster.exit import Exit
 from cluster.job_errors import JobFileError
+from cluster.planning.decide import PlanRefused
 from infra.embedded.process import ServerError
 from storage.errors import IntegrityError, StorageError
 from storage.ledger.job import JobHeld
@@ -33,7 +34,7 @@ def expected(error: Exception) -> tuple[str, Exit] | None:
         case StorageError():
             step = advice(error)
             return f"{error}. {step} JOB" if step else str(error), Exit.FAULT
-        case JobFileError() | ServerError():
+        case JobFileError() | ServerError() | PlanRefused():
             return str(error), Exit.FAULT
         case _:
             return None

@@ -26,6 +26,8 @@ class Resolution(StrEnum):
     """The study is planned again, as a new revision, and delivered anew to every destination."""
     EXCLUDE = "exclude"
     """The study does not move."""
+    ACCEPT = "accept"
+    """The study moves as the plan proposes for it, whatever the rules say of it. Only for what a plan opened."""
 
 
 class Exceptions:
@@ -73,7 +75,8 @@ class Exceptions:
         LookupError
             No open exception has this id.
         ValueError
-            The resolution does not fit: acknowledging what blocks, renewing what concerns no study.
+            The resolution does not fit: acknowledging what blocks, renewing what concerns no study, accepting what no
+            plan proposed.
         """
         with self._pool.transaction("resolve exception") as conn:
             row = conn.execute(
@@ -84,6 +87,9 @@ class Exceptions:
             if row is None:
                 raise LookupError(f"no open exception {exception_id}")
             study_key, study_uid, delivery_id, blocking, kind = row
+            decided = _decided(conn, study_key, kind)
+            if resolution is Resolution.ACCEPT and decided is None:
+                raise ValueError(f"{kind} is nothing that a plan proposed: retry, renew or exclude")
             if resolution is Resolution.ACKNOWLEDGE and blocking:
                 raise ValueError(f"{kind} blocks: retry, renew or exclude")
             if resolution in (Resolution.RENEW, Resolution.EXCLUDE) and study_key is None:
@@ -99,28 +105,47 @@ class Exceptions:
                 raise LookupError(f"no open exception {exception_id}")
             if study_key is None:
                 return
-            _carry_out(conn, resolution, study_key=study_key, delivery_id=delivery_id)
+            if decided is not None and resolution in (Resolution.ACCEPT, Resolution.ACKNOWLEDGE):
+                conn.execute(_ACCEPT, (study_key, kind, decided, by))
+            again = decided is not None and resolution in (Resolution.ACCEPT, Resolution.RETRY)
+            # What a plan stopped goes on with the next plan only: what was planned before may be what is wrong.
+            _carry_out(conn, Resolution.RENEW if again else resolution, study_key=study_key, delivery_id=delivery_id)
             note = CustodyNote(event="exception_resolved", payload={"kind": kind, "resolution": resolution.value})
             append(conn, study_key=study_key, study_uid=study_uid, actor=by, note=note)
 
-    def list_open(self, *, kind: str | None = None, after: int = 0, limit: int = 1_000) -> tuple[OpenProblem, ...]:
-        """Open exceptions in order of their ids, those above `after`, of one kind if given."""
+    def assign(self, exception_ids: Sequence[int], owner: str) -> tuple[int, ...]:
+        """The open exceptions among these are `owner`'s to work through; which."""
+        with self._pool.transaction("assign exceptions") as conn:
+            rows = conn.execute(
+                "update exception set owner = %s where exception_id = any(%s) and resolved_at is null"
+                " returning exception_id",
+                (owner, list(exception_ids)),
+            ).fetchall()
+        return tuple(sorted(row[0] for row in rows))
+
+    def list_open(
+        self, *, kind: str | None = None, owner: str | None = None, after: int = 0, limit: int = 1_000
+    ) -> tuple[OpenProblem, ...]:
+        """Open exceptions in order of their ids, those above `after`, of one kind and one owner if given."""
         with self._pool.transaction("list exceptions") as conn:
             rows = conn.cursor(row_factory=class_row(OpenProblem)).execute(
                 "select e.exception_id, e.kind, e.severity, e.blocking, s.study_uid, e.sop_uid,"
                 " x.name as destination, e.evidence, e.remedy, e.owner, e.first_seen, e.last_seen, e.times_seen"
                 " from exception e left join study s using (study_key) left join destination x using (destination_id)"
                 " where e.resolved_at is null and (%(kind)s::text is null or e.kind = %(kind)s)"
+                " and (%(owner)s::text is null or e.owner = %(owner)s)"
                 " and e.exception_id > %(after)s order by e.exception_id limit %(limit)s",
-                {"kind": kind, "after": after, "limit": limit},
+                {"kind": kind, "owner": owner, "after": after, "limit": limit},
             )
             return tuple(rows)
 
-    def counts(self) -> dict[tuple[str, Severity], int]:
-        """How many exceptions are open, by kind and severity."""
+    def counts(self, owner: str | None = None) -> dict[tuple[str, Severity], int]:
+        """How many exceptions are open, by kind and severity; of one owner if given."""
         with self._pool.transaction("count exceptions") as conn:
             rows = conn.execute(
-                "select kind, severity, count(*) from exception where resolved_at is null group by kind, severity"
+                "select kind, severity, count(*) from exception where resolved_at is null"
+                " and (%(owner)s::text is null or owner = %(owner)s) group by kind, severity",
+                {"owner": owner},
             )
             return {(kind, severity): count for kind, severity, count in rows}
 
@@ -164,13 +189,23 @@ def stop_studies(conn: Connection, study_keys: Sequence[int]) -> None:
     )
 
 
+def _decided(conn: Connection, study_key: int | None, kind: str) -> bytes | None:
+    """Digest of what the plan proposes for the study, if a plan is what says this of it."""
+    if study_key is None:
+        return None
+    row = conn.execute(
+        "select digest from decision where study_key = %s and %s = any(classes)", (study_key, kind)
+    ).fetchone()
+    return None if row is None else row[0]
+
+
 def _carry_out(conn: Connection, resolution: Resolution, *, study_key: int, delivery_id: int | None) -> None:
     match resolution:
         case Resolution.ACKNOWLEDGE:
             return
         case Resolution.RETRY:
             conn.execute(_STUDY_GOES_ON, {"study": study_key, "recount": False})
-        case Resolution.RENEW:
+        case Resolution.RENEW | Resolution.ACCEPT:
             # Deliveries stay stopped until the next plan voids them: a damaged one would only be read back again.
             conn.execute(_STUDY_GOES_ON, {"study": study_key, "recount": True})
             return
@@ -217,6 +252,9 @@ _STOP_DELIVERY = """
 update delivery set held_state = state, state = 'exception', not_before = null,
   lease_owner = null, lease_until = null, lease_kind = null
 where delivery_id = %(delivery)s and state in ('pending', 'written', 'sealed', 'shipped', 'arrived')"""
+
+_ACCEPT = """
+insert into acceptance (study_key, kind, digest, accepted_by) values (%s, %s, %s, %s) on conflict do nothing"""
 
 # A study that was never planned is discovered again; any other is planned, and `recount` lets the next plan renew it.
 _STUDY_GOES_ON = """

@@ -11,6 +11,7 @@ from storage.ledger.coercion import Coercions
 from storage.ledger.commits import Commits
 from storage.ledger.control import Control
 from storage.ledger.custody import Custody
+from storage.ledger.deciding import Decisions
 from storage.ledger.dose import Doses
 from storage.ledger.exceptions import Exceptions
 from storage.ledger.facts import Facts
@@ -49,6 +50,7 @@ class Ledger:
         self.doses = Doses(self._pool)
         self.audits = Audits(self._pool)
         self.identity = Identity(self._pool)
+        self.decisions = Decisions(self._pool)
         self.exceptions = Exceptions(self._pool)
         self.custody = Custody(self._pool)
         self.control = Control(self._pool)

@@ -39,11 +39,16 @@ class Plan:
         `rules` goes into each revision: the versions of the rules that decided. What an earlier revision had not
         written yet is void; a worker in the middle of it loses its claim. `only` restricts to these studies.
         """
+        return self._step({"rules": Jsonb(rules), "only": _listed(only), "limit": limit, "decided": False})
+
+    def step_decided(self, rules: Json, *, only: Sequence[Uid] | None = None, limit: int = BATCH) -> Planned:
+        """As `step`, for studies about which something is decided that does not hold them; the revision's plan has
+        the decision under `decision`."""
+        return self._step({"rules": Jsonb(rules), "only": _listed(only), "limit": limit, "decided": True})
+
+    def _step(self, values: dict[str, object]) -> Planned:
         with self._pool.transaction("plan") as conn:
-            row = conn.execute(
-                _STEP,
-                {"rules": Jsonb(rules), "only": None if only is None else list(only), "limit": limit},
-            ).fetchone()
+            row = conn.execute(_STEP, values).fetchone()
         assert row is not None  # an aggregate without grouping has one row
         return Planned(studies=row[0], deliveries=row[1])
 
@@ -97,18 +102,29 @@ class Plan:
         return tuple(study_uid for (study_uid,) in rows)
 
 
+def _listed(only: Sequence[Uid] | None) -> list[Uid] | None:
+    return None if only is None else list(only)
+
+
 _STEP = """
 with picked as (
   select study_key from study
   where (state = 'discovered' or (recount and state in ('planned', 'empty_confirmed')))
     and (%(only)s::text[] is null or study_uid = any(%(only)s::text[]))
+    and (not %(decided)s or exists (select from decision h where h.study_key = study.study_key and not h.held))
   order by priority, study_key limit %(limit)s for update skip locked),
 bumped as (
   update study s set state = 'planned', recount = false, revision = s.revision + 1
   from picked p where s.study_key = p.study_key
   returning s.study_key, s.revision, s.priority, s.source_id),
 revised as (
-  insert into study_revision (study_key, revision, plan) select study_key, revision, %(rules)s from bumped),
+  insert into study_revision (study_key, revision, plan)
+  select b.study_key, b.revision, %(rules)s || coalesce((
+    select jsonb_build_object('decision', h.content || jsonb_build_object(
+      'digest', encode(h.digest, 'hex'), 'rules', h.rules, 'verdict', h.verdict, 'accepted', to_jsonb(array(
+        select a.kind from acceptance a where a.study_key = h.study_key and a.digest = h.digest order by a.kind))))
+    from decision h where h.study_key = b.study_key and %(decided)s), '{}')
+  from bumped b),
 voided as (
   update delivery d set state = 'void', held_state = null, not_before = null,
     lease_owner = null, lease_until = null, lease_kind = null, reason = 'replaced by a later revision'

@@ -22,6 +22,7 @@ from cluster.cli.live import line_of
 from cluster.cli.steer import look
 from cluster.inventory.remedies import REMEDIES
 from cluster.job import Job
+from cluster.planning.classes import CLASSES
 from cluster.request import Outlook
 from cluster.summary import DestinationSummary, Summary
 from imaging.flags import Flag
@@ -146,6 +147,12 @@ def test_every_exception_class_has_a_row_with_its_severity_and_whether_it_blocks
         if f"| `{kind}` | {entry.severity.value} | {'yes' if entry.blocking else 'no'} | " not in told
     ]
 
+    missing += [
+        one.kind
+        for one in CLASSES
+        if one.kind not in CATALOGUE
+        and f"| `{one.kind}` | {one.severity.value} | {'yes' if one.holds else 'no'} | " not in told
+    ]
     assert missing == []
     assert [kind for kind in (*REMEDIES, "ATTEMPTS_EXHAUSTED") if f"| `{kind}` |" not in told] == []
 
@@ -153,7 +160,8 @@ def test_every_exception_class_has_a_row_with_its_severity_and_whether_it_blocks
 def test_every_exception_class_has_a_remedy_to_work_by() -> None:
     told = (ROOT / "docs" / "how-to" / "work-through-exceptions.md").read_text(encoding="utf-8")
 
-    assert [kind for kind in (*CATALOGUE, *REMEDIES, "ATTEMPTS_EXHAUSTED") if f"`{kind}`" not in told] == []
+    known = {*CATALOGUE, *REMEDIES, *(one.kind for one in CLASSES), "ATTEMPTS_EXHAUSTED"}
+    assert [kind for kind in known if f"`{kind}`" not in told] == []
 
 
 def test_every_flag_of_an_instance_is_explained() -> None:

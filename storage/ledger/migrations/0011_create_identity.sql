@@ -78,7 +78,7 @@ create table decision (
   content jsonb not null,
   evidence jsonb not null default '{}',
   constraint verdict_is_known check (verdict in ('auto', 'auto_note', 'review', 'conflict')),
-  constraint decision_digest_is_blake3 check (octet_length(digest) = 32)
+  constraint decision_digest_is_256_bits check (octet_length(digest) = 32)
 );
 create index decision_with_class on decision using gin (classes) where classes <> '{}';
 

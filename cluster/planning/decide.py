@@ -1,0 +1,178 @@
+"""The plan: every study of the archive decided, compared with all others, and with what was decided before.
+
+    events ──> graph ─┐
+    studies ──────────┴> one by one ──> all together (accession numbers, copies) ──> verdicts ──> applied
+
+Memory grows with the hospital's events and orders and with half a million accession numbers, not with the archive.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from blake3 import blake3
+
+from actors.identity_options import IdentityOptions
+from cluster.planning.accession_options import AccessionOptions
+from cluster.planning.classes import classes_for
+from cluster.planning.study import StudyRules
+from imaging.accession.injective import Numbered, collisions
+from imaging.accession.orders import Order, Orders
+from imaging.accession.rules import Origin
+from imaging.identity.graph import Graph, build
+from imaging.identity.people import Identifier
+from storage.ledger.deciding import Deciding, PlanApplied, PlanTally
+from storage.ledger.ledger import Ledger
+
+NUMBERS_AT_ONCE = 500_000
+"""Accession numbers that are compared in one pass: 470 bytes each, so a quarter of a gigabyte."""
+
+
+class PlanRefused(Exception):
+    """No plan can be made before a person does something; the sentence says what."""
+
+
+@dataclass(slots=True, kw_only=True)
+class PlanReport:
+    """What a plan says, and what applying it did."""
+
+    tally: PlanTally
+    events: int
+    orders: int
+    fits: dict[str, int]
+    """How studies and orders go together; empty without orders."""
+    rules: str
+    """Fingerprint of everything that decides, but for the hospital's files."""
+    notices: dict[str, int] = field(default_factory=dict[str, int])
+    """Events that changed nothing, by kind."""
+    applied: PlanApplied | None = None
+    """None where the plan was only looked at."""
+
+
+class Planner:
+    """Plans for one source of a job."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        source_id: int,
+        source: str,
+        *,
+        identity: IdentityOptions,
+        accession: AccessionOptions | None,
+        time_zone: str,
+        progress: Callable[[int], None] = lambda studies: None,
+    ) -> None:
+        """`progress` is called with the number of studies decided so far."""
+        self._ledger = ledger
+        self._source_id = source_id
+        self._source = source
+        self._identity = identity
+        self._accession = accession
+        self._reading = identity.reading(time_zone)
+        self._progress = progress
+        self._rules: dict[str, Any] = {
+            "identity": identity.model_dump(mode="json"),
+            "accession": None if accession is None else accession.model_dump(mode="json"),
+            "time_zone": time_zone,
+        }
+        self.fingerprint = blake3(json.dumps(self._rules, sort_keys=True).encode("ascii")).hexdigest()[:32]
+
+    def preview(self) -> PlanReport:
+        """The plan as it would be; nothing is changed. Raises `PlanRefused`."""
+        with self._session() as session:
+            return self._decide(session)
+
+    def apply(self) -> PlanReport:
+        """The plan holds: studies that are held have their exceptions, studies whose decision changed wait for a
+        revision. Raises `PlanRefused`."""
+        with self._session() as session:
+            report = self._decide(session)
+            report.applied = session.apply(self.fingerprint, self._rules)
+            return report
+
+    def _session(self) -> Any:
+        unmatched = "note" if self._accession is None else self._accession.unmatched
+        return self._ledger.decisions.plan(self._source_id, classes_for(unmatched))
+
+    def _decide(self, session: Deciding) -> PlanReport:
+        files = self._ledger.identity.files()
+        stale = [file.name for file in files if file.reading != self._reading]
+        if stale:
+            raise PlanRefused(
+                f"{len(stale)} files were read under other issuers or another time zone, the first is {stale[0]}; "
+                "import them again"
+            )
+        count = _Counted()
+        graph = build(count.of(self._ledger.identity.events(self._reading)), self._identity.thresholds())
+        orders = self._orders(graph)
+        rules = StudyRules(
+            graph=graph, identity=self._identity, accession=self._accession, orders=orders, source=self._source
+        )
+        several = session.several_patients()
+        done = 0
+        for page in session.studies():
+            session.put([rules.decided(study, several.get(study.study_key, ())) for study in page])
+            done += len(page)
+            self._progress(done)
+        if self._accession is not None:
+            self._compare(session, self._accession, done)
+        return PlanReport(
+            tally=session.settle(),
+            events=count.seen,
+            orders=0 if orders is None else sum(file.events for file in files if file.kind == "orders"),
+            fits={} if orders is None else dict(sorted(rules.fits.items())),
+            rules=self.fingerprint,
+            notices={str(notice): number for notice, number in sorted(graph.notices.items())},
+        )
+
+    def _orders(self, graph: Graph) -> Orders | None:
+        """The list of orders under today's patients; None where there is none."""
+        if self._accession is None:
+            return None
+        known = any(file.kind == "orders" for file in self._ledger.identity.files())
+        if not known:
+            if self._accession.orders == "required":
+                raise PlanRefused("accession.orders is required and none are imported; see `limosa accession import`")
+            return None
+        return Orders(_todays(order, graph) for order in self._ledger.identity.orders(self._reading))
+
+    def _compare(self, session: Deciding, accession: AccessionOptions, studies: int) -> None:
+        session.prepare_collisions()
+        rules = accession.rule_set()
+
+        def inventory() -> Iterator[Numbered]:
+            for row in session.numbers():
+                patient = (
+                    None if row.survivor_number is None else Identifier(row.survivor_issuer or "", row.survivor_number)
+                )
+                origin = Origin(source=self._source, site=row.site)
+                yield Numbered(study=row.study_uid, written=row.written, origin=origin, patient=patient)
+
+        parts = 1 + studies // NUMBERS_AT_ONCE
+        # All of them first: marking studies while they are read would change what is read.
+        for one in list(collisions(inventory, rules, parts=parts)):
+            evidence = {"collision": {"studies": one.studies, "by_rule": one.by_rule, "number": one.accession.value}}
+            session.collide(one.conflict.value, one.accession.issuer, one.accession.value, evidence)
+
+
+class _Counted:
+    """Counts what passes."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def of(self, events: Iterator[Any]) -> Iterator[Any]:
+        for event in events:
+            self.seen += 1
+            yield event
+
+
+def _todays(order: Order, graph: Graph) -> Order:
+    if order.patient is None:
+        return order
+    survivor = graph.resolve(order.patient, None).survivor
+    if survivor is None:
+        return order
+    return Order(accession=order.accession, patient=survivor, study=order.study, procedure=order.procedure)

@@ -1,0 +1,87 @@
+"""A study's decision as plain JSON: what ledger and movers hold of it, and what is made of it again.
+
+    {"asked": [issuer, number], "numbers": [[issuer, number], ...], "patient": [issuer, number],
+     "universal": [id, type], "person": {"name", "birth_date", "sex"}, "rule": "identity/1",
+     "accessions": [[written, issuer, value, universal id, type]], "accession_rule": "south/1"}
+
+Every part may be absent: then the header stays as it is there.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from imaging.accession.rules import Accession
+from imaging.identity.changes import Target
+from imaging.identity.graph import Resolution
+from imaging.identity.issuers import Authority
+from imaging.identity.people import NOBODY, Identifier, Person
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedIdentity:
+    """What one revision's files shall say, and which numbers their headers may bring."""
+
+    target: Target
+    asked: Identifier | None
+    """The number that the archive lists the study under."""
+    numbers: frozenset[Identifier]
+    """All that led to the survivor, itself included: an instance with another one is another patient's."""
+
+
+def identity_part(target: Target, resolution: Resolution) -> dict[str, Any]:
+    """The patient's part of a decision."""
+    assert target.patient is not None  # a target of identity has its patient
+    numbers = {
+        resolution.asked,
+        target.patient,
+        *(number for step in resolution.path for number in (step.old, step.new)),
+    }
+    found: dict[str, Any] = {
+        "asked": list(resolution.asked),
+        "numbers": [list(one) for one in sorted(numbers)],
+        "patient": list(target.patient),
+        "person": {
+            name: value
+            for name, value in (
+                ("name", target.person.name),
+                ("birth_date", target.person.birth_date),
+                ("sex", target.person.sex),
+            )
+            if value
+        },
+        "rule": target.rule,
+    }
+    if target.authority is not None and target.authority.universal_id:
+        found["universal"] = [target.authority.universal_id, target.authority.universal_type]
+    return found
+
+
+def accession_part(written: str, accession: Accession, rule: str) -> dict[str, Any]:
+    """The accession's part of a decision."""
+    row = [written, accession.issuer, accession.value, accession.universal_id, accession.universal_type]
+    return {"accessions": [row], "accession_rule": rule}
+
+
+def planned_identity(content: Mapping[str, Any]) -> PlannedIdentity:
+    """The reverse of both."""
+    patient = Identifier(*content["patient"]) if "patient" in content else None
+    universal_id, universal_type = content.get("universal", ("", ""))
+    person = content.get("person", {})
+    target = Target(
+        rule=content.get("rule", ""),
+        patient=patient,
+        authority=None
+        if patient is None
+        else Authority(name=patient.issuer, universal_id=universal_id, universal_type=universal_type),
+        person=Person(**person) if person else NOBODY,
+        accessions=tuple(
+            (written, Accession(issuer=issuer, value=value, universal_id=one, universal_type=other))
+            for written, issuer, value, one, other in content.get("accessions", ())
+        ),
+        accession_rule=content.get("accession_rule", ""),
+    )
+    asked = Identifier(*content["asked"]) if "asked" in content else None
+    return PlannedIdentity(
+        target=target, asked=asked, numbers=frozenset(Identifier(*one) for one in content.get("numbers", ()))
+    )

@@ -1,0 +1,288 @@
+"""One plan of the whole archive: what was decided about every study is laid beside what held until now.
+
+Everything lies in temporary tables of one session until `apply`; a plan that is only looked at leaves nothing behind.
+"""
+
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from storage.ledger.deciding_sql import (
+    ACCEPTED,
+    CLOSE,
+    COLLIDE,
+    COPY,
+    CREATE,
+    DECIDE,
+    GO_ON,
+    OPEN,
+    RECOUNT,
+    RELEASE,
+    SETTLE,
+    STOP,
+    STOP_DELIVERIES,
+    STUDIES,
+    TALLY,
+    TWINS,
+)
+from storage.ledger.pool import Connection, Pool
+from storage.ledger.records import Json, Severity
+
+PAGE = 10_000
+"""Studies read, decided and applied at a time: about a second of work."""
+
+
+_LOCK = 0x9_1A4
+"""Key of the advisory lock that one plan holds."""
+
+
+class ListedStudy(NamedTuple):
+    """One study as the archive lists it; what it does not say is None."""
+
+    study_key: int
+    study_uid: str
+    patient_id: str | None
+    issuer: str | None
+    patient_name: str | None
+    birth_date: str | None
+    sex: str | None
+    accession: str | None
+    study_date: str | None
+    study_time: str | None
+    modalities: list[str] | None
+    instance_count: int | None
+
+
+class DecidedStudy(NamedTuple):
+    """What the rules say of one study, before it is compared with all others."""
+
+    study_key: int
+    study_uid: str
+    classes: list[str]
+    """Names of what is odd about it."""
+    content: Json
+    """What its files shall say; what a person accepts."""
+    evidence: Json
+    survivor_issuer: str | None
+    survivor_number: str | None
+    written: str
+    """Its accession number as the archive has it."""
+    site: str
+    accession_issuer: str | None
+    accession: str | None
+    """What the number becomes; None where it becomes none."""
+    alike: str | None
+    """Studies that agree in it are perhaps one study twice; None where too little is known."""
+
+
+class NumberRow(NamedTuple):
+    """What the test for collisions needs of one study."""
+
+    study_uid: str
+    written: str
+    site: str
+    survivor_issuer: str | None
+    survivor_number: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanClass:
+    """What follows from one class of oddity."""
+
+    kind: str
+    verdict: str
+    """auto_note, review or conflict; the last two hold the study."""
+    severity: Severity
+    remedy: str
+
+    @property
+    def holds(self) -> bool:
+        return self.verdict != "auto_note"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanTally:
+    """A plan in numbers."""
+
+    studies: int
+    verdicts: Mapping[str, int]
+    classes: Mapping[str, int]
+    accepted: int
+    """Classes that a person has let pass, all studies together."""
+    changed: int
+    """Studies whose decision is new or another one than before."""
+
+
+@dataclass(slots=True, kw_only=True)
+class PlanApplied:
+    """What applying it did."""
+
+    decided: int = 0
+    held: int = 0
+    """Studies that stopped."""
+    released: int = 0
+    """Studies that were held and go on."""
+    renewed: int = 0
+    """Studies that get a new revision, because what their files shall say is another thing by now."""
+    closed: int = 0
+    """Exceptions that are settled by what was told since."""
+
+
+class Deciding:
+    """The session of one plan."""
+
+    def __init__(self, conn: Connection, source_id: int, classes: Sequence[PlanClass]) -> None:
+        self._conn = conn
+        self._source_id = source_id
+        self._classes = {one.kind: one for one in classes}
+        self._known: dict[str, Any] = {
+            "review": [one.kind for one in classes if one.verdict == "review"],
+            "conflict": [one.kind for one in classes if one.verdict == "conflict"],
+            "kinds": [one.kind for one in classes],
+        }
+        # Two plans at once would each undo what the other did; the second waits.
+        conn.execute("select pg_advisory_lock(%s)", (_LOCK,))
+        conn.execute(CREATE)
+
+    def studies(self) -> Iterator[tuple[ListedStudy, ...]]:
+        """Every study that may move, page by page."""
+        after = 0
+        while True:
+            rows = self._conn.execute(STUDIES, (self._source_id, after, PAGE)).fetchall()
+            if not rows:
+                return
+            after = rows[-1][0]
+            yield tuple(ListedStudy._make(row) for row in rows)
+
+    def several_patients(self) -> dict[int, tuple[tuple[str, str | None], ...]]:
+        """Studies that the archive lists under several patients: all numbers and issuers it ever gave for them."""
+        found: dict[int, dict[tuple[str, str | None], None]] = {}
+        rows = self._conn.execute(
+            "select study_key, evidence from exception where kind = 'STUDY_UID_MULTI_PATIENT'"
+            " and study_key is not null order by exception_id"
+        )
+        for study_key, evidence in rows:
+            for told in (evidence, *evidence.get("earlier", ())):
+                for patient_id, issuer in told.get("patients", ()):
+                    found.setdefault(study_key, {})[patient_id, issuer] = None
+        return {key: tuple(several) for key, several in found.items()}
+
+    def put(self, decided: Iterable[DecidedStudy]) -> None:
+        """These decisions belong to the plan."""
+        with self._conn.cursor().copy(COPY) as copy:
+            for one in decided:
+                copy.write_row((*one[:3], Jsonb(one.content), Jsonb(one.evidence), *one[5:]))
+
+    def numbers(self) -> Iterator[NumberRow]:
+        """Every study of the plan, for the test of its accession number."""
+        with self._conn.transaction(), self._conn.cursor(name="numbers") as cursor:
+            cursor.itersize = PAGE
+            cursor.execute(
+                "select study_uid, written, site, survivor_issuer, survivor_number from deciding order by study_key"
+            )
+            for row in cursor:
+                yield NumberRow._make(row)
+
+    def collide(self, kind: str, issuer: str, number: str, evidence: Json) -> int:
+        """The studies whose accession becomes this one are of class `kind` and keep the number they have; how many."""
+        values = {"kind": kind, "issuer": issuer, "number": number, "evidence": Jsonb(evidence)}
+        return self._conn.execute(COLLIDE, values).rowcount
+
+    def settle(self) -> PlanTally:
+        """All studies were compared: verdicts are final, with what people have accepted taken into account."""
+        self._conn.execute(TWINS)
+        self._conn.execute(ACCEPTED)
+        self._conn.execute(SETTLE, self._known)
+        self._conn.execute("create index on deciding (study_key)")
+        self._conn.execute("analyze deciding")
+        return self._tally()
+
+    def prepare_collisions(self) -> None:
+        """What `collide` looks for is found quickly."""
+        self._conn.execute("create index on deciding (accession_issuer, accession)")
+
+    def _tally(self) -> PlanTally:
+        verdicts = self._conn.execute("select verdict, count(*) from deciding group by 1").fetchall()
+        classes = self._conn.execute(
+            "select kind, count(*) from deciding, unnest(open) kind group by 1 order by 1"
+        ).fetchall()
+        row = self._conn.execute(TALLY).fetchone()
+        assert row is not None  # an aggregate without grouping has one row
+        return PlanTally(
+            studies=row[0], verdicts=dict(verdicts), classes=dict(classes), accepted=row[1], changed=row[2]
+        )
+
+    def apply(self, fingerprint: str, rules: Json) -> PlanApplied:
+        """The decisions hold. Interrupted anywhere, making the plan again does what is left."""
+        self._conn.execute(
+            "insert into decision_rules (fingerprint, rules) values (%s, %s) on conflict do nothing",
+            (fingerprint, Jsonb(rules)),
+        )
+        done = PlanApplied()
+        (last,) = self._conn.execute("select max(study_key) from deciding").fetchone() or (None,)
+        row = self._conn.execute("select min(study_key) from deciding").fetchone()
+        first = row[0] if row else None
+        while first is not None and first <= last:
+            self._apply_page({**self._known, "first": first, "next": first + PAGE, "rules": fingerprint}, done)
+            first += PAGE
+        return done
+
+    def _apply_page(self, values: dict[str, Any], done: PlanApplied) -> None:
+        conn = self._conn
+        with conn.transaction():
+            done.decided += conn.execute(DECIDE, values).rowcount
+            for kind, severity, remedy, holds in self._told():
+                told = {"kind": kind, "severity": severity, "remedy": remedy, "blocking": holds}
+                conn.execute(OPEN, values | told)
+            done.closed += conn.execute(CLOSE, values).rowcount
+            done.held += conn.execute(STOP, values).rowcount
+            conn.execute(STOP_DELIVERIES, values)
+            done.released += conn.execute(RELEASE, values).rowcount
+            done.renewed += conn.execute(RECOUNT, values).rowcount
+            conn.execute(GO_ON, values)
+
+    def _told(self) -> list[tuple[str, str, str, bool]]:
+        present = self._conn.execute("select distinct unnest(open) from deciding").fetchall()
+        chosen = [self._classes[kind] for (kind,) in present]
+        return [(one.kind, one.severity.value, one.remedy, one.holds) for one in chosen]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What holds about one study."""
+
+    verdict: str
+    held: bool
+    digest: bytes
+    classes: tuple[str, ...]
+    content: Json
+    evidence: Json
+    rules: str
+
+
+class Decisions:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    @contextmanager
+    def plan(self, source_id: int, classes: Sequence[PlanClass]) -> Generator[Deciding]:
+        """A plan of all studies of the source; what is not applied when the block ends is forgotten."""
+        with self._pool.lone_connection("plan identities") as conn:
+            yield Deciding(conn, source_id, classes)
+
+    def of_study(self, study_uid: str) -> Decision | None:
+        """What holds about the study; None where nothing was decided."""
+        with self._pool.transaction("read decision") as conn:
+            return (
+                conn.cursor(row_factory=class_row(Decision))
+                .execute(
+                    "select d.verdict, d.held, d.digest, d.classes, d.content, d.evidence, d.rules"
+                    " from decision d join study s using (study_key) where s.study_uid = %s",
+                    (study_uid,),
+                )
+                .fetchone()
+            )

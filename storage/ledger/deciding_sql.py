@@ -1,0 +1,123 @@
+"""The statements of one plan; `deciding` is a temporary table with a row per study."""
+
+from typing import Final
+
+CREATE: Final = """
+create temp table deciding (
+  study_key bigint not null, study_uid text collate "C" not null, classes text[] not null, content jsonb not null,
+  evidence jsonb not null, survivor_issuer text, survivor_number text, written text not null, site text not null,
+  accession_issuer text, accession text, alike text,
+  open text[], held boolean, verdict text, digest bytea, accepted text[] not null default '{}')"""
+
+COPY: Final = """
+copy deciding (study_key, study_uid, classes, content, evidence, survivor_issuer, survivor_number, written, site,
+  accession_issuer, accession, alike) from stdin"""
+
+STUDIES: Final = """
+select study_key, study_uid, patient_id, issuer, patient_name, birth_date, sex, accession, study_date, study_time,
+  modalities, instance_count
+from study where source_id = %s and study_key > %s and state <> 'excluded' order by study_key limit %s"""
+
+# A number that may not be given is not given, even when a person lets the study move.
+COLLIDE: Final = """
+update deciding set classes = array_append(array_remove(classes, %(kind)s), %(kind)s),
+  content = content - 'accessions' - 'accession_rule', evidence = evidence || %(evidence)s
+where accession_issuer = %(issuer)s and accession = %(number)s"""
+
+# Each of several that agree is listed: nobody knows which of them is the copy.
+TWINS: Final = """
+update deciding d set classes = array_append(d.classes, 'STUDY_DUPLICATED'),
+  evidence = d.evidence || jsonb_build_object('alike', t.uids)
+from (select alike, jsonb_agg(study_uid order by study_uid) as uids from (
+        select alike, study_uid, row_number() over (partition by alike order by study_uid) as place,
+          count(*) over (partition by alike) as several
+        from deciding where alike is not null) each
+      where several > 1 and place <= 20 group by alike) t
+where d.alike = t.alike"""
+
+ACCEPTED: Final = """
+update deciding d set accepted = a.kinds
+from (select d.study_key, array_agg(a.kind) as kinds from acceptance a join deciding d using (study_key)
+      where a.digest = sha256(convert_to(d.content::text, 'UTF8')) group by d.study_key) a
+where d.study_key = a.study_key"""
+
+SETTLE: Final = """
+update deciding d set open = o.open, digest = sha256(convert_to(d.content::text, 'UTF8')),
+  held = o.open && (%(review)s::text[] || %(conflict)s::text[]),
+  verdict = case when o.open && %(conflict)s::text[] then 'conflict' when o.open && %(review)s::text[] then 'review'
+            when d.classes <> '{}' then 'auto_note' else 'auto' end
+from (select study_key, array(select unnest(classes) except select unnest(accepted)) as open from deciding) o
+where o.study_key = d.study_key"""
+
+TALLY: Final = """
+select count(*), coalesce(sum(cardinality(accepted)), 0)::bigint,
+  count(*) filter (where h.digest is distinct from d.digest or h.held is distinct from d.held)
+from deciding d left join decision h using (study_key)"""
+
+DECIDE: Final = """
+insert into decision as h (study_key, held, verdict, rules, digest, classes, content, evidence)
+select study_key, held, verdict, %(rules)s, digest, classes, content, evidence from deciding
+where study_key >= %(first)s and study_key < %(next)s
+on conflict (study_key) do update set decided_at = limosa_now(), held = excluded.held, verdict = excluded.verdict,
+  rules = excluded.rules, digest = excluded.digest, classes = excluded.classes, content = excluded.content,
+  evidence = excluded.evidence
+where (h.digest, h.held, h.verdict, h.classes, h.evidence)
+  is distinct from (excluded.digest, excluded.held, excluded.verdict, excluded.classes, excluded.evidence)"""
+
+# A study that a person holds or has left behind needs nobody else.
+OPEN: Final = """
+insert into exception as e (study_key, kind, severity, blocking, remedy, owner, evidence)
+select d.study_key, %(kind)s, %(severity)s::severity, %(blocking)s, %(remedy)s, 'operator', d.evidence
+from deciding d join study s using (study_key)
+where d.study_key >= %(first)s and d.study_key < %(next)s and %(kind)s = any (d.open)
+  and s.state not in ('held', 'excluded')
+on conflict (kind, study_key, sop_uid, destination_id) where resolved_at is null do update set
+  last_seen = limosa_now(), times_seen = e.times_seen + 1, severity = excluded.severity, blocking = excluded.blocking,
+  remedy = excluded.remedy, evidence = e.evidence || excluded.evidence"""
+
+CLOSE: Final = """
+update exception e set resolved_at = limosa_now(), resolved_by = 'plan', resolution = 'settled'
+from deciding d
+where d.study_key >= %(first)s and d.study_key < %(next)s and e.study_key = d.study_key and e.resolved_at is null
+  and e.kind = any (%(kinds)s) and not e.kind = any (d.open) and e.sop_uid is null"""
+
+STOP: Final = """
+update study s set state = 'exception'
+from deciding d
+where d.study_key >= %(first)s and d.study_key < %(next)s and d.held and s.study_key = d.study_key
+  and s.state in ('discovered', 'planned')"""
+
+STOP_DELIVERIES: Final = """
+update delivery v set held_state = v.state, state = 'exception', not_before = null,
+  lease_owner = null, lease_until = null, lease_kind = null
+from deciding d
+where d.study_key >= %(first)s and d.study_key < %(next)s and d.held and v.study_key = d.study_key
+  and v.state = 'pending'"""
+
+RELEASE: Final = """
+update study s set state = case when s.revision = 0 then 'discovered' else 'planned' end::study_state
+from deciding d
+where d.study_key >= %(first)s and d.study_key < %(next)s and not d.held and s.study_key = d.study_key
+  and s.state = 'exception'
+  and not exists (select from exception e where e.study_key = s.study_key and e.resolved_at is null and e.blocking
+                  and e.delivery_id is null)
+  and exists (select from exception e where e.study_key = s.study_key and e.kind = any (%(kinds)s))"""
+
+RECOUNT: Final = """
+update study s set recount = true
+from deciding d
+where d.study_key >= %(first)s and d.study_key < %(next)s and not d.held and s.study_key = d.study_key
+  and s.state = 'planned' and s.revision > 0 and not s.recount
+  and exists (select from study_revision r where r.study_key = s.study_key and r.revision = s.revision
+              and r.plan -> 'decision' ->> 'digest' is distinct from encode(d.digest, 'hex'))"""
+
+# What stopped and is to be as it was planned after all goes on where it stopped.
+GO_ON: Final = """
+update delivery v set state = v.held_state, held_state = null, attempts = 0
+from deciding d join study s using (study_key)
+where d.study_key >= %(first)s and d.study_key < %(next)s and not d.held and v.study_key = d.study_key
+  and s.state = 'planned' and not s.recount and v.revision = s.revision and v.state = 'exception'
+  and not exists (select from exception e where e.study_key = v.study_key and e.resolved_at is null and e.blocking
+                  and (e.delivery_id is null or e.delivery_id = v.delivery_id))
+  and exists (select from exception e where e.study_key = v.study_key and e.kind = any (%(kinds)s)
+              and e.resolved_by = 'plan')"""

@@ -1,0 +1,315 @@
+"""A plan of all studies: held, released, renewed, and never more of them than what changed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.identity_options import IdentityOptions
+from cluster.planning.accession_options import AccessionOptions
+from cluster.planning.decide import Planner, PlanRefused
+from cluster.planning.reading import Kind, Reader
+from storage.ledger.exceptions import Resolution
+
+IDENTITY = IdentityOptions(issuers=({"name": "NORTH"}, {"name": "SOUTH"}), default_issuer="NORTH")
+INDEX = (
+    "issuer,id,name,birth_date,sex\n"
+    "NORTH,1,Noe^Jane,19700101,F\nNORTH,2,Roe^Max,19800202,M\nNORTH,3,Poe^Ann,19900303,F\nSOUTH,1,Loe^Tim,19600606,M\n"
+)
+JANE = {"patient_id": "1", "patient_name": "NOE^JANE", "birth_date": "19700101", "sex": "F"}
+MAX = {"patient_id": "2", "patient_name": "Roe^Max", "birth_date": "19800202", "sex": "M"}
+ANN = {"patient_id": "3", "patient_name": "Poe^Ann", "birth_date": "19900303", "sex": "F"}
+TIM = {"patient_id": "1", "issuer": "SOUTH", "patient_name": "Loe^Tim", "birth_date": "19600606", "sex": "M"}
+HEAD = "old_issuer,old_id,new_issuer,new_id,kind\n"
+
+
+@pytest.fixture
+def give(world, tmp_path: Path):
+    """`give(name, text)`: the hospital's table of this name is read."""
+
+    def read(name: str, text: str, kind: Kind | None = None) -> None:
+        (tmp_path / name).write_text(text)
+        reader = Reader(world.ledger, IDENTITY, "UTC")
+        reader.read_orders(tmp_path / name) if name == "orders.csv" else reader.read(tmp_path / name, kind)
+
+    read("index.csv", INDEX)
+    return read
+
+
+@pytest.fixture
+def planner(world):
+    def make(accession: dict[str, Any] | None = None, **identity: Any) -> Planner:
+        return Planner(
+            world.ledger,
+            world.source,
+            "pacs",
+            identity=IDENTITY.model_copy(update=identity),
+            accession=None if accession is None else AccessionOptions(**accession),
+            time_zone="UTC",
+        )
+
+    return make
+
+
+@pytest.fixture
+def step(world):
+    return lambda: world.ledger.plan.step_decided({"coercion": "none"}).studies
+
+
+def kinds(world) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for row in world.ledger.exceptions.list_open():
+        found.setdefault(row.study_uid or "", []).append(row.kind)
+    return {uid: sorted(several) for uid, several in found.items()}
+
+
+def planned(world, uid: str) -> dict[str, Any]:
+    [(plan,)] = world.sql(
+        "select r.plan from study_revision r join study s using (study_key, revision) where study_uid = %s", uid
+    )
+    return plan["decision"]
+
+
+def test_a_plan_that_is_only_looked_at_changes_nothing(world, give, planner, step) -> None:
+    world.discover("1.1", **JANE)
+
+    report = planner().preview()
+
+    assert (report.tally.studies, report.tally.verdicts, report.tally.changed) == (1, {"auto": 1}, 1)
+    assert world.sql("select from decision") == []
+    assert step() == 0
+
+
+def test_a_study_is_planned_under_its_survivor_and_the_revision_says_why(world, give, planner, step) -> None:
+    give("crosswalk.csv", HEAD + "NORTH,7,NORTH,1,merge\n")
+    world.discover("1.1", **(JANE | {"patient_id": "7"}))
+
+    report = planner().apply()
+
+    assert step() == 1
+    decision = planned(world, "1.1")
+    assert decision["patient"] == ["NORTH", "1"]
+    assert decision["person"] == {"name": "Noe^Jane", "birth_date": "19700101", "sex": "F"}
+    assert decision["numbers"] == [["NORTH", "1"], ["NORTH", "7"]]
+    assert decision["rules"] == report.rules
+    assert world.study_state("1.1") == "planned"
+
+
+def test_what_is_not_certain_is_held_and_the_rest_moves(world, give, planner, step) -> None:
+    world.discover("1.1", **JANE)
+    world.discover("1.2", **(MAX | {"birth_date": "19800203"}))
+    world.discover("1.3", **(ANN | {"birth_date": "19550505", "patient_name": "Zorn^Karl"}))
+    world.discover("1.4", patient_id="99")
+
+    report = planner().apply()
+
+    assert report.tally.verdicts == {"auto": 1, "review": 2, "conflict": 1}
+    assert report.tally.classes == {"DEMOGRAPHIC_CONFLICT": 1, "DEMOGRAPHIC_REVIEW": 1, "PID_NOT_IN_MPI": 1}
+    assert step() == 1
+    assert [world.study_state(uid) for uid in ("1.1", "1.2", "1.3", "1.4")] == ["planned", *["exception"] * 3]
+    assert kinds(world) == {"1.2": ["DEMOGRAPHIC_REVIEW"], "1.3": ["DEMOGRAPHIC_CONFLICT"], "1.4": ["PID_NOT_IN_MPI"]}
+
+
+def test_what_a_person_accepts_moves_as_it_was_proposed_and_stays_accepted(world, give, planner, step) -> None:
+    world.discover("1.2", **(MAX | {"birth_date": "19800203"}))
+    planner().apply()
+    [problem] = world.ledger.exceptions.list_open()
+
+    world.ledger.exceptions.resolve(problem.exception_id, Resolution.ACCEPT, by="m.keller")
+    before = step()
+    report = planner().apply()
+
+    assert before == 0
+    assert step() == 1
+    assert report.tally.accepted == 1
+    assert planned(world, "1.2")["patient"] == ["NORTH", "2"]
+    assert planned(world, "1.2")["accepted"] == ["DEMOGRAPHIC_REVIEW"]
+    assert planner().apply().applied.held == 0
+
+
+def test_another_proposal_needs_another_word(world, give, planner) -> None:
+    world.discover("1.2", **(MAX | {"birth_date": "19800203"}))
+    planner().apply()
+    [problem] = world.ledger.exceptions.list_open()
+    world.ledger.exceptions.resolve(problem.exception_id, Resolution.ACCEPT, by="m.keller")
+
+    give("crosswalk.csv", HEAD + "NORTH,2,NORTH,3,merge\n")
+    report = planner().apply()
+
+    assert report.tally.verdicts == {"conflict": 1}
+    assert kinds(world) == {"1.2": ["DEMOGRAPHIC_CONFLICT"]}
+
+
+def test_a_cause_that_is_gone_releases_the_study_by_itself(world, give, planner, step) -> None:
+    world.discover("1.4", **(JANE | {"patient_id": "99"}))
+    planner().apply()
+
+    give("crosswalk.csv", HEAD + "NORTH,99,NORTH,1,merge\n")
+    report = planner().apply()
+
+    assert (report.applied.released, report.applied.closed) == (1, 1)
+    assert world.ledger.exceptions.list_open() == ()
+    assert step() == 1
+
+
+def test_a_later_merge_renews_exactly_the_studies_it_touches(world, give, planner, step) -> None:
+    for uid, person in (("1.1", JANE), ("1.2", MAX), ("1.3", ANN)):
+        world.discover(uid, **person)
+    planner().apply()
+    step()
+    for _ in range(3):
+        world.write(world.pull())
+
+    give("crosswalk.csv", HEAD + "NORTH,1,NORTH,4,merge\n")
+    give("late.csv", "issuer,id,name,birth_date,sex\nNORTH,4,Noe^Jane,19700101,F\n")
+    report = planner().apply()
+
+    assert (report.tally.changed, report.applied.renewed) == (1, 1)
+    assert step() == 1
+    assert planned(world, "1.1")["patient"] == ["NORTH", "4"]
+    assert dict(world.sql("select study_uid, revision from study")) == {"1.1": 2, "1.2": 1, "1.3": 1}
+    assert planner().apply().applied.renewed == 0
+
+
+def test_a_delivered_study_that_becomes_doubtful_is_held_and_returns_without_a_new_revision(
+    world, give, planner, step
+) -> None:
+    world.discover("1.1", **JANE)
+    planner().apply()
+    step()
+
+    give("overrides.csv", HEAD + "NORTH,1,NORTH,2,merge\n", Kind.OVERRIDES)
+    held = planner().apply()
+    states = world.states("1.1")
+    give("overrides.csv", HEAD, Kind.OVERRIDES)
+    planner().apply()
+
+    assert held.applied.held == 1
+    assert states == ["exception", "exception"]
+    assert world.states("1.1") == ["pending", "pending"]
+    assert step() == 0
+
+
+def test_numbers_of_two_patients_that_would_become_one_hold_both(world, give, planner, step) -> None:
+    rules = {"rules": [{"name": "pad", "steps": [{"pad": 8}]}]}
+    world.discover("1.1", **JANE, accession="17")
+    world.discover("1.2", **MAX, accession="017")
+    world.discover("1.3", **ANN, accession="18")
+
+    report = planner(rules).apply()
+
+    assert report.tally.classes == {"ACC_COLLISION_PATIENT": 2}
+    assert step() == 1
+    assert planned(world, "1.3")["accessions"] == [["18", "", "00000018", "", ""]]
+    assert kinds(world).keys() == {"1.1", "1.2"}
+
+
+def test_a_collision_that_a_person_accepts_moves_with_the_number_it_has(world, give, planner, step) -> None:
+    rules = {"rules": [{"name": "pad", "steps": [{"pad": 8}]}]}
+    world.discover("1.1", **JANE, accession="17")
+    world.discover("1.2", **MAX, accession="017")
+    planner(rules).apply()
+
+    for problem in world.ledger.exceptions.list_open():
+        world.ledger.exceptions.resolve(problem.exception_id, Resolution.ACCEPT, by="m.keller")
+    planner(rules).apply()
+
+    assert step() == 2
+    assert "accessions" not in planned(world, "1.1")
+
+
+def test_sites_that_count_alike_are_told_apart_by_rule(world, give, planner) -> None:
+    site = {"name": "south", "issuers": ["SOUTH"]}
+    rule = {"name": "south", "sites": ["south"], "steps": [{"prefix": "S"}]}
+    world.discover("1.1", **JANE, accession="17")
+    world.discover("1.2", **TIM, accession="17")
+
+    assert planner({}).preview().tally.classes == {"ACC_COLLISION_PATIENT": 2}
+    assert planner({"sites": [site], "rules": [rule]}).preview().tally.classes == {}
+
+
+def test_studies_without_an_order_are_listed_or_held_as_the_job_says(world, give, planner) -> None:
+    give("orders.csv", "accession,issuer,id\nA1,NORTH,1\nA2,NORTH,3\n")
+    world.discover("1.1", **JANE, accession="A1")
+    world.discover("1.2", **MAX, accession="A2")
+    world.discover("1.3", **ANN, accession="A3")
+    world.discover("1.4", **TIM, accession=None)
+
+    noted, strict = planner({}).preview(), planner({"unmatched": "hold"}).preview()
+
+    expected = {"ACC_COLLISION_PATIENT": 1, "ACC_MISSING": 1, "ACC_NO_ORDER": 1}
+    assert noted.tally.classes == strict.tally.classes == expected
+    assert noted.tally.verdicts == {"auto": 1, "auto_note": 2, "conflict": 1}
+    assert strict.tally.verdicts == {"auto": 1, "review": 2, "conflict": 1}
+    assert noted.fits == {"both": 1, "no-number": 1, "none": 1, "other-patient": 1}
+
+
+def test_what_is_only_noted_is_told_once_and_not_again_after_it_was_acknowledged(world, give, planner, step) -> None:
+    world.discover("1.1", **JANE, accession=None)
+    planner({}).apply()
+    [problem] = world.ledger.exceptions.list_open()
+
+    world.ledger.exceptions.resolve(problem.exception_id, Resolution.ACKNOWLEDGE, by="m.keller")
+    planner({}).apply()
+
+    assert problem.kind == "ACC_MISSING"
+    assert world.ledger.exceptions.list_open() == ()
+    assert step() == 1
+
+
+def test_a_study_under_two_patients_is_held_unless_both_are_one(world, give, planner, found) -> None:
+    record = world.ledger.inventory.record_studies
+    record(world.source, [found("1.1", **JANE), found("1.1", **MAX), found("1.2", **ANN), found("1.2", **TIM)])
+
+    give("crosswalk.csv", HEAD + "NORTH,1,NORTH,2,merge\n")
+    report = planner().apply()
+
+    assert kinds(world) == {"1.2": ["STUDY_UID_MULTI_PATIENT"]}
+    assert report.tally.classes == {"STUDY_UID_MULTI_PATIENT": 1}
+
+
+def test_a_study_that_is_there_twice_is_noted_on_both(world, give, planner) -> None:
+    same = JANE | {"accession": "A1", "study_time": "101500"}
+    world.discover("1.1", "1.2", **same)
+    world.discover("1.03", **(same | {"study_time": "111500"}))
+
+    report = planner().preview()
+
+    assert report.tally.classes == {"STUDY_DUPLICATED": 2, "UID_INVALID": 1}
+    assert report.tally.verdicts == {"auto_note": 3}
+
+
+def test_an_excluded_study_is_not_decided(world, give, planner) -> None:
+    world.discover("1.1", patient_id="")
+    world.sql("update study set state = 'excluded'")
+
+    assert planner().preview().tally.studies == 0
+
+
+def test_unknown_numbers_are_kept_where_the_job_says_so(world, give, planner) -> None:
+    world.discover("1.1", patient_id="99")
+
+    assert planner().preview().tally.classes == {"PID_NOT_IN_MPI": 1}
+    assert planner(unknown="keep").preview().tally.verdicts == {"auto": 1}
+
+
+def test_files_read_under_other_issuers_stop_the_plan(world, give, planner) -> None:
+    with pytest.raises(PlanRefused, match=r"index\.csv"):
+        planner(default_issuer="SOUTH").preview()
+
+
+def test_orders_that_are_required_and_absent_stop_the_plan(world, give, planner) -> None:
+    with pytest.raises(PlanRefused, match="orders"):
+        planner({"orders": "required"}).preview()
+
+
+def test_exceptions_have_an_owner_who_works_through_them(world, give, planner) -> None:
+    world.discover("1.1", patient_id="")
+    world.discover("1.2", patient_id="99")
+    planner().apply()
+    first, second = (row.exception_id for row in world.ledger.exceptions.list_open())
+
+    assert world.ledger.exceptions.assign([first, 999_999], "a.braun") == (first,)
+
+    assert [row.exception_id for row in world.ledger.exceptions.list_open(owner="a.braun")] == [first]
+    assert [row.exception_id for row in world.ledger.exceptions.list_open(owner="operator")] == [second]
