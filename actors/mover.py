@@ -14,10 +14,11 @@ from typing import assert_never
 import structlog
 
 from actors.arrivals import Arrivals
-from actors.coercing import shape_of
+from actors.coercing import fingerprint_of, identity_note, shape_of
 from actors.custody import written_note
 from actors.dose_options import DoseOptions
 from actors.dosing import Dosing, with_more
+from actors.identity_options import IdentityOptions
 from actors.leases import Lease
 from actors.options import DimseSource, MoverLimits
 from actors.pacing import Attempt, Meter
@@ -55,6 +56,7 @@ class Mover:
         only: Sequence[int] | None,
         rules: RuleSet,
         dose: DoseOptions,
+        identity: IdentityOptions | None,
         ledger: Ledger,
         sink: Sink,
         router: Router,
@@ -73,6 +75,7 @@ class Mover:
         self._only = only
         self._rules = rules
         self._dose = dose
+        self._identity = identity
         self._ledger = ledger
         self._sink = sink
         self._router = router
@@ -114,20 +117,28 @@ class Mover:
 
     def _pull(self, lane: int, claim: PullClaim, stop: Callable[[], bool]) -> Verdict:
         pack = PackId(study_uid=claim.study_uid, revision=claim.revision)
+        fingerprint = fingerprint_of(self._rules, claim.plan)
 
         def packer() -> StudyPacker:
             uploads = self._ledger.uploads
             return StudyPacker(
                 self._sink,
                 pack,
-                uploads.journal(claim, self._rules.fingerprint),
+                uploads.journal(claim, fingerprint),
                 lambda: uploads.state(claim),
                 container=uploads.container(claim),
-                rules=self._rules.fingerprint,
+                rules=fingerprint,
             )
 
         source = Attempt(self._source(lane))
-        shape = shape_of(self._rules, self._options.name, claim.planned_at, self._arrivals.likenesses)
+        shape = shape_of(
+            self._rules,
+            self._options.name,
+            claim.planned_at,
+            self._arrivals.likenesses,
+            plan=claim.plan,
+            identity=self._identity,
+        )
         dosing = None if self._dose.reports == "off" else Dosing(self._dose, shape, claim.planned_at)
         pull = Pull(
             study_uid=claim.study_uid,
@@ -196,7 +207,10 @@ class Mover:
             claim,
             expected_root=uid_set_root(verdict.expected),
             receipt=verdict.receipt,
-            note=with_more(written_note(verdict, self._receiver_ae, self._rules), verdict.noted),
+            note=with_more(
+                written_note(verdict, self._receiver_ae, self._rules),
+                {**verdict.noted, **identity_note(claim.plan, verdict.facts)},
+            ),
             problems=lambda shared: warnings(verdict, shared),
             facts=verdict.facts,
         )

@@ -72,6 +72,12 @@ CATALOGUE: dict[str, ProblemClass] = {
         "A rule of coercion cannot be carried out on an instance of this study. Nothing of it was written; mend the "
         f"rule or the instance; {_AGAIN}",
     ),
+    "MIXED_PATIENT_IN_STUDY": ProblemClass(
+        Severity.CRITICAL,
+        True,
+        "An instance of this study is another patient's by its number, or by name and birth date. Nothing of it was "
+        f"written; correct it at the source, or tell in an override that the two are one and plan again; {_AGAIN}",
+    ),
     "DUPLICATE_DIFFERS": ProblemClass(
         Severity.WARNING,
         False,

@@ -20,6 +20,7 @@ from actors.source import SourceUnending, SourceUnreachable
 from actors.verdict import EVIDENCE_UIDS
 from actors.worker import Stopped, Tally, Turn
 from imaging.coercion.errors import NotCoercible
+from imaging.identity.arrival import MixedPatient
 from storage.errors import (
     AlreadyThere,
     DeviceFull,
@@ -133,6 +134,10 @@ class Settling:
                 return self._source_away(claim, error)
             case SourceUnending():
                 return self.again(claim, "SOURCE_UNENDING", {"bound": error.bound.value})
+            case MixedPatient():
+                return self.fail(
+                    claim, "MIXED_PATIENT_IN_STUDY", {"attribute": error.attribute, "defect": error.defect}
+                )
             case NotCoercible():
                 evidence = {"rule": error.rule, "attribute": error.attribute, "defect": error.defect}
                 return self.fail(claim, "NOT_COERCIBLE", evidence)

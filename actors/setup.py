@@ -11,6 +11,7 @@ from typing import Protocol
 from actors.coercion_options import NO_COERCION, CoercionOptions
 from actors.dose_options import NO_DOSE, DoseOptions
 from actors.options import DimseSource, MoverLimits, Receiver
+from actors.identity_options import IdentityOptions
 from storage.ledger.address import LedgerAddress
 from storage.sinks.options import SinkOptions
 
@@ -42,6 +43,7 @@ class JobSetup:
     """Study keys this run is restricted to; None: all."""
     coercion: CoercionOptions = NO_COERCION
     dose: DoseOptions = NO_DOSE
+    identity: IdentityOptions | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

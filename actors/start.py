@@ -148,6 +148,7 @@ def start_mover(setup: MoverSetup) -> Process:
             only=job.only,
             rules=job.coercion.rule_set(),
             dose=job.dose,
+            identity=job.identity,
             ledger=desk.ledger,
             sink=desk.sinks[job.inline],
             router=router,

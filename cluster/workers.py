@@ -31,6 +31,7 @@ def job_setup(
         only=None if only is None else tuple(only),
         coercion=job.coercion,
         dose=job.dose,
+        identity=job.identity,
     )
 
 

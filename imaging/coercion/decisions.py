@@ -5,7 +5,7 @@ looked at are kept with the decision, and where the next dataset has the same by
 the same way through it: nothing is guessed, and nobody has to list what a rule reads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -47,14 +47,25 @@ class _Seen:
         )
 
 
+Further = Callable[[Dataset], tuple[Change, ...]]
+"""What is changed besides what rules change, decided after them; raises `NotCoercible`."""
+
+
+def nothing_further(dataset: Dataset) -> tuple[Change, ...]:
+    """Rules alone decide."""
+    del dataset
+    return ()
+
+
 class Decisions:
     """Thread-safe: of what two threads decide at once, one may be forgotten."""
 
-    def __init__(self, rules: RuleSet, *, source: str, moment: datetime) -> None:
+    def __init__(self, rules: RuleSet, *, source: str, moment: datetime, further: Further = nothing_further) -> None:
         """`moment` is aware and goes into every file: it must be the same whenever the same delivery is tried again."""
         self.rules = rules
         self._source = source
         self._moment = moment
+        self._further = further
         self._known: tuple[tuple[_Seen, Decision], ...] = ()
 
     def on(self, header: Header) -> Decision:
@@ -63,7 +74,7 @@ class Decisions:
             if seen.again_in(header):
                 return decision
         dataset = Dataset(header)
-        changes = plan(dataset, self.rules, self._source)
+        changes = (*plan(dataset, self.rules, self._source), *self._further(dataset))
         edits = _edits(changes)
         if changes and self.rules.originals is Originals.DATASET:
             edits.append(originals_edit(dataset, changes, self.rules, self._moment))

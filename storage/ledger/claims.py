@@ -201,7 +201,7 @@ where d.delivery_id = n.delivery_id and x.destination_id = d.destination_id and 
   and r.study_key = d.study_key and r.revision = d.revision
 returning d.delivery_id, d.study_key, s.study_uid, d.revision, d.source_id, d.destination_id, x.name as destination,
   d.lease_owner as worker, d.lease_epoch as epoch, d.attempts, d.priority, s.instance_count, s.modalities,
-  r.planned_at"""
+  r.planned_at, r.plan"""
 
 _PULL_ONLY = """
 with next as materialized (
@@ -218,7 +218,7 @@ where d.delivery_id = n.delivery_id and x.destination_id = d.destination_id and 
   and r.study_key = d.study_key and r.revision = d.revision
 returning d.delivery_id, d.study_key, s.study_uid, d.revision, d.source_id, d.destination_id, x.name as destination,
   d.lease_owner as worker, d.lease_epoch as epoch, d.attempts, d.priority, s.instance_count, s.modalities,
-  r.planned_at"""
+  r.planned_at, r.plan"""
 
 _FEED = """
 with next as materialized (

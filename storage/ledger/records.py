@@ -123,6 +123,8 @@ class PullClaim(Claim):
     modalities: tuple[str, ...] | None
     planned_at: datetime
     """When the revision was planned: the same for every attempt at it."""
+    plan: Json
+    """What it was planned with: rules, and what was decided about the study."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
