@@ -159,7 +159,8 @@ class World:
 
 
 TABLES = """
-sampled_series, sampled_study, acceptance, decision, decision_rules, ordered, identity_event, hospital_file,
+sampled_series, sampled_study, pilot_study, pilot_day, source_study, source_file,
+acceptance, decision, decision_rules, ordered, identity_event, hospital_file,
 custody, exception, validation, receipt, sop, instance, upload_member, upload_part, upload, delivery, study_revision,
 study, find_window, device, worker, destination, source, job"""
 
