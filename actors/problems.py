@@ -165,6 +165,23 @@ CATALOGUE: dict[str, ProblemClass] = {
         True,
         "Bytes read back from the destination are not those that were written. Treat the destination as damaged.",
     ),
+    "SHIPMENT_MISSING": ProblemClass(
+        Severity.CRITICAL,
+        True,
+        "A pack of a shipped device is not at the far side. Look for it there and reconcile again after a retry, or "
+        "renew the study to send it anew.",
+    ),
+    "SHIPMENT_ALTERED": ProblemClass(
+        Severity.CRITICAL,
+        True,
+        "A pack of a shipped device is not what was sealed. It must not be used there; renew the study to send it "
+        "anew.",
+    ),
+    "SHIPMENT_STRANGER": ProblemClass(
+        Severity.ERROR,
+        False,
+        "Objects are at the far side that nobody sealed. Find out who put them there before the images are used.",
+    ),
     "INTERNAL_FAULT": ProblemClass(
         Severity.ERROR,
         True,

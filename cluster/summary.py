@@ -21,7 +21,9 @@ from storage.sinks.protocol import Sink
 
 T = TypeVar("T")
 
-INTEGRITY_KINDS = frozenset({"DIGEST_MISMATCH", "DESTINATION_INTEGRITY", "PACK_CONFLICT"})
+INTEGRITY_KINDS = frozenset(
+    {"DIGEST_MISMATCH", "DESTINATION_INTEGRITY", "PACK_CONFLICT", "SHIPMENT_MISSING", "SHIPMENT_ALTERED"}
+)
 """Exceptions that mean bytes are not what they were: a run that has one ends with exit code 3."""
 
 LISTING_PAGE = 1000

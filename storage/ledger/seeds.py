@@ -301,9 +301,11 @@ from receipt r join delivery d using (delivery_id) join study s using (study_key
 where r.device = %(device)s and r.device <> '' and r.key collate "C" > %(after)s
 order by r.key collate "C" limit %(limit)s"""
 
-# Written again is what it has to be before anything else: what was proven of it is not true any more.
+# What was proven of it is not true any more: on a device here it has to be written again before anything else.
 _DAMAGED = """
-update delivery set held_state = case when state = 'validated' then 'written' else state end, state = 'exception',
+update delivery d set state = 'exception', held_state = case when state <> 'validated' then state
+    when exists (select from receipt r join seal l on l.device_id = r.device where r.delivery_id = d.delivery_id)
+    then 'arrived' else 'written' end,
   validated_at = null, not_before = null, lease_owner = null, lease_until = null, lease_kind = null,
   reason = %(reason)s
 where delivery_id = %(delivery)s and state not in ('exception', 'void') returning delivery_id"""

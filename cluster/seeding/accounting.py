@@ -1,0 +1,115 @@
+"""Holds what was shipped against what is said to have arrived. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from cluster.seeding.evidence import Seen
+from imaging.uid import Uid
+from storage.seeds.receipt import PackState, ReceiptRow
+
+
+class Verdict(StrEnum):
+    """What is known of a pack, or of an instance, after the shipment."""
+
+    ARRIVED = "arrived"
+    MISSING = "missing"
+    ALTERED = "altered"
+    UNKNOWN = "unknown"
+    """The document does not speak of it, or contradicts itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shipped:
+    """What is known of a pack before it is shipped."""
+
+    size: int
+    crc64: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackVerdict:
+    """One pack after the shipment."""
+
+    verdict: Verdict
+    what: str = ""
+    instances: tuple[Uid, ...] = ()
+    """Those that are known to be damaged; empty: nothing is known of single ones."""
+
+
+@dataclass(slots=True)
+class Account:
+    """Every pack with its verdict, and what nobody shipped."""
+
+    packs: dict[str, PackVerdict] = field(default_factory=dict)
+    """By path from `studies/` on."""
+    strangers: list[str] = field(default_factory=list)
+    note: str = ""
+    """What a person should know of the evidence itself."""
+
+
+def by_receipt(shipped: Mapping[str, Shipped], rows: Iterable[tuple[str, ReceiptRow]]) -> Account:
+    """The account of a receipt; its rows come with the path of their pack."""
+    account = Account()
+    for path, row in rows:
+        known = shipped.get(path)
+        if known is None or path in account.packs:
+            account.strangers.append(path)
+            continue
+        account.packs[path] = _of_row(known, row)
+    for path in shipped.keys() - account.packs.keys():
+        account.packs[path] = PackVerdict(verdict=Verdict.MISSING, what="not in the receipt")
+    return account
+
+
+def by_objects(shipped: Mapping[str, Shipped], seen: Iterable[Seen], *, silence: Verdict) -> Account:
+    """The account of a carrier's documents; `silence` is what it means that they do not speak of a pack."""
+    account = Account()
+    told: dict[str, list[Seen]] = {}
+    for each in seen:
+        if each.path in shipped:
+            told.setdefault(each.path, []).append(each)
+        elif not each.failed:
+            account.strangers.append(each.path)
+    comparable = [(each.crc64, shipped[path].crc64) for path, found in told.items() for each in found if each.crc64]
+    if comparable and not any(one == other for one, other in comparable):
+        # Azure does not say which CRC-64 a bill of materials has; one that is never ours is another.
+        account.note = "no CRC-64 agrees with ours: it is another polynomial, and only sizes were compared"
+        told = {path: [_without_crc(each) for each in found] for path, found in told.items()}
+    for path, known in shipped.items():
+        account.packs[path] = _of_objects(known, told.get(path, []), silence)
+    return account
+
+
+def _of_row(known: Shipped, row: ReceiptRow) -> PackVerdict:
+    if (row.size, row.crc64) != (known.size, known.crc64):
+        return PackVerdict(verdict=Verdict.ALTERED, what="the receipt names other bytes")
+    match row.state:
+        case PackState.ARRIVED:
+            return PackVerdict(verdict=Verdict.ARRIVED)
+        case PackState.MISSING:
+            return PackVerdict(verdict=Verdict.MISSING, what=row.what)
+        case PackState.DAMAGED:
+            return PackVerdict(verdict=Verdict.ALTERED, what=row.what, instances=row.instances)
+
+
+def _of_objects(known: Shipped, found: list[Seen], silence: Verdict) -> PackVerdict:
+    if not found:
+        what = "the documents do not speak of it" if silence is Verdict.UNKNOWN else "is not there"
+        return PackVerdict(verdict=silence, what=what)
+    failures = [each for each in found if each.failed]
+    successes = [each for each in found if not each.failed]
+    if failures and successes and any(each.size is None for each in successes):
+        return PackVerdict(verdict=Verdict.UNKNOWN, what="the documents contradict each other")
+    if failures:
+        return PackVerdict(verdict=Verdict.MISSING, what=failures[0].failed)
+    for each in successes:
+        if each.size not in (None, known.size):
+            return PackVerdict(verdict=Verdict.ALTERED, what=f"has {each.size} bytes instead of {known.size}")
+        if each.crc64 not in (None, known.crc64):
+            return PackVerdict(verdict=Verdict.ALTERED, what="has another CRC-64")
+    return PackVerdict(verdict=Verdict.ARRIVED)
+
+
+def _without_crc(seen: Seen) -> Seen:
+    return Seen(path=seen.path, failed=seen.failed, size=seen.size)
