@@ -15,7 +15,7 @@ ONLY ?=
 RESULTS := perf/results/bench.json
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint demo chaos big fuzz bench bench-quick ledger-scale clean
+.PHONY: help venv test lint demo chaos big fuzz bench bench-quick ledger-scale planted-faults planning clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -59,6 +59,12 @@ bench-quick: $(STAMP) ## the same in four minutes, to see that it works
 
 ledger-scale: $(STAMP) ## fill a ledger to millions of studies and time its hot statements
 	STUDIES=$(STUDIES) INSTANCES=$(INSTANCES) $(BIN)/python -m perf.ledger_scale
+
+planted-faults: $(STAMP) ## find planted faults of identity, accession and duplicates in 2,000 studies; SEED=7
+	STUDIES=2000 SEED=$(or $(SEED),7) $(BIN)/python -m perf.planted
+
+planning: $(STAMP) ## plan a million studies and measure time and memory; STUDIES=1000000
+	STUDIES=$(STUDIES) $(BIN)/python -m perf.planning
 
 clean: ## remove what was built and what the demo left
 	if test -d limosa-demo && test -x $(BIN)/python; then $(BIN)/python -m infra.embedded limosa-demo; fi

@@ -5,6 +5,7 @@ from storage.ledger.deciding import PlanClass
 from storage.ledger.records import Severity
 
 UID_INVALID, STUDY_DUPLICATED, SEVERAL_PATIENTS = "UID_INVALID", "STUDY_DUPLICATED", "STUDY_UID_MULTI_PATIENT"
+NAME_CHANGED = "DEMOGRAPHIC_NOTE"
 
 _TELL = "tell it in an override or a crosswalk, `limosa identity import` it and plan again"
 _OR_ACCEPT = "or let the study move as proposed: `limosa exceptions resolve --as accept`."
@@ -43,6 +44,10 @@ CLASSES: tuple[PlanClass, ...] = (
     _class(
         Conflict.DEMOGRAPHIC_REVIEW, "review", "The study's patient and the number's owner may be different people. "
         f"Compare them, then correct what is wrong, {_OR_ACCEPT}",
+    ),
+    _class(
+        NAME_CHANGED, "auto_note", "The family name changed, and an explicit merge, birth date and given name say that "
+        "it is the same person: accepted. Acknowledge it, or correct the index and plan again.",
     ),
     _class(
         Conflict.MERGE_CYCLE, "conflict", f"Merges lead in a ring and no time says which was last. Find out, {_TELL}.",

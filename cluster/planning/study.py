@@ -7,7 +7,7 @@ from typing import Any
 
 from actors.identity_options import IdentityOptions
 from cluster.planning.accession_options import AccessionOptions
-from cluster.planning.classes import SEVERAL_PATIENTS, UID_INVALID
+from cluster.planning.classes import NAME_CHANGED, SEVERAL_PATIENTS, UID_INVALID
 from imaging.accession.orders import Fit, Ordered, Orders
 from imaging.accession.rules import Accession, Origin, Renumbered, renumber
 from imaging.identity.changes import Target
@@ -60,10 +60,14 @@ class StudyRules:
             if told:
                 classes.append(SEVERAL_PATIENTS)
                 evidence["patients"] = told
+                # Whose it is nobody knows, so nothing is proposed: each header keeps its own.
+                content, target = {}, None
             elif content:
                 content["numbers"] = sorted({*map(tuple, content["numbers"]), *numbers})
         if decision.conflict is not None:
             classes.append(decision.conflict.value)
+        if decision.noted:
+            classes.append(NAME_CHANGED)
         if resolution is not None:
             evidence |= _path(resolution)
         if decision.likeness is not None and (decision.conflict is not None or decision.noted):
@@ -154,7 +158,7 @@ class StudyRules:
             classes.append(outcome.conflict.value)
         elif outcome.accession is not None and outcome.rule:
             content |= accession_part(number, outcome.accession, outcome.rule)
-        if self._orders is not None:
+        if self._orders is not None and outcome.conflict in (None, Conflict.ACC_MISSING):
             self._match(study, survivor, outcome.accession, evidence, classes)
         return site, outcome
 

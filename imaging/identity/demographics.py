@@ -160,7 +160,8 @@ def _compared(one: _Name, other: _Name) -> tuple[float, float | None, float]:
     turned = _Name(other.given, other.family), _Name(one.given, one.family)
     crossed = max(similarity(_whole(one), _whole(turned[0])), similarity(_whole(turned[1]), _whole(other)))
     best = max(straight, crossed, _shared(one, other))
-    if straight >= crossed:
+    # Where the given names are the same it is not they that were swapped with a family name.
+    if straight >= crossed or (one.given and one.given == other.given):
         given = _given(one.given, other.given) if one.given and other.given else None
         return best, given, similarity(one.family, other.family)
     pair = _given(one.family, other.given), _given(one.given, other.family)

@@ -78,6 +78,8 @@ class Faults:
     """Every query ends at once with this status."""
     find_latency: float = 0.0
     """Before each answer."""
+    study_per_patient: bool = False
+    """A study whose instances name several patients is listed once under each."""
     duplicate_rows: int = 0
     """Each answer comes this many times more."""
     series_per_instance: bool = False

@@ -86,7 +86,7 @@ def _rows(
         if not matcher.may_match(study[0]):
             continue
         if query.level is Level.STUDY:
-            yield _study_row(study, faults), 1
+            yield from ((row, 1) for row in _study_rows(study, faults))
             continue
         by_series: dict[str, list[Instance]] = {}
         for instance in study:
@@ -101,6 +101,17 @@ def _rows(
                 continue
             for instance in held:
                 yield row | _image(instance), 1
+
+
+def _study_rows(study: Sequence[Instance], faults: Faults) -> Iterator[dict[int, bytes]]:
+    """One row, or one for each patient that the instances name."""
+    row = _study_row(study, faults)
+    if not faults.study_per_patient:
+        yield row
+        return
+    first = {instance.attributes.get(at.PATIENT_ID): instance for instance in reversed(study)}
+    for instance in reversed(first.values()):
+        yield row | _stored(instance, _STUDY_KEYS)
 
 
 def _study_row(study: Sequence[Instance], faults: Faults) -> dict[int, bytes]:
