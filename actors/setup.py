@@ -10,8 +10,8 @@ from typing import Protocol
 
 from actors.coercion_options import NO_COERCION, CoercionOptions
 from actors.dose_options import NO_DOSE, DoseOptions
-from actors.options import DimseSource, MoverLimits, Receiver
 from actors.identity_options import IdentityOptions
+from actors.options import DimseSource, MoverLimits, Receiver
 from storage.ledger.address import LedgerAddress
 from storage.sinks.options import SinkOptions
 

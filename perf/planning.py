@@ -3,7 +3,7 @@
     make planning STUDIES=1000000
 
 Fills a ledger with studies, an index, a merge history and a list of orders, and plans them in a process of its own at a
-tenth, three tenths and all of the number. Then a last merge arrives, and planning again shows what a nightly plan costs.
+tenth, three tenths and all of the number. Then a last merge arrives: planning again shows what a nightly plan costs.
 Prints a table and writes perf/results/planning.json.
 """
 
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import LiteralString
@@ -148,7 +149,7 @@ def plan() -> None:
     sys.stdout.write(json.dumps(asdict(row)))
 
 
-def timed(work) -> tuple[PlanReport, float]:
+def timed(work: Callable[[], PlanReport]) -> tuple[PlanReport, float]:
     """The outcome and the seconds it took."""
     began = time.perf_counter()
     return work(), time.perf_counter() - began
