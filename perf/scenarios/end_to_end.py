@@ -2,7 +2,7 @@
 
 The simulator is the PACS, in a process of its own with its instances encoded beforehand; S3 is an endpoint that
 forgets bodies (`perf.nulls3`), so that neither end is the limit, or SeaweedFS where the name says so. All subjects move
-the same studies, after a small study has warmed them up. The clock runs from the moment studies may be asked for until
+the same studies (pynetdicom, which is slow, a study per association of them), after a small study has warmed them up. The clock runs from the moment studies may be asked for until
 the last is durable and, for Limosa, committed to a real Postgres; then every instance is proven by its digest.
 
 Limosa is the real mover process, without Ray around it. The usual ways are `perf/peers/move_*.py`: they write files (to
@@ -18,7 +18,7 @@ from typing import Any
 from actors.coercion_options import NO_COERCION, CoercionOptions
 from perf.corpus import Corpus, ct, tiny
 from perf.harness import Scale, Scenario, Subject
-from perf.migrating import LimosaMovers, UsualWay
+from perf.migrating import LANES, LimosaMovers, UsualWay
 from perf.servers import Servers
 from perf.sources import Simulated
 from storage.sinks.options import S3Options
@@ -66,6 +66,7 @@ def _subjects(load: _Load, scale: Scale) -> list[Subject]:
             name="pynetdicom",
             about="C-MOVE, pydicom decodes, edits and saves, upload_file per instance; no digest, no ledger",
             script="move_pynetdicom",
+            studies=LANES,
             coercion=COERCION,
         ),
         UsualWay(
@@ -85,6 +86,7 @@ def _subjects(load: _Load, scale: Scale) -> list[Subject]:
             about="as pynetdicom, half of the studies each",
             script="move_pynetdicom",
             processes=2,
+            studies=2 * LANES,
             coercion=COERCION,
         ),
     ]
@@ -106,6 +108,7 @@ def _subjects(load: _Load, scale: Scale) -> list[Subject]:
                 "limosa, 1 mover, SeaweedFS",
                 "as limosa, 1 mover, into a real S3 server on the same two cores, which is the limit",
                 bucket=lambda: servers.real_bucket(compression="none"),
+                studies=LANES,
             ),
         ]
     return subjects

@@ -202,6 +202,7 @@ def _whole(scale: Scale) -> list[Subject]:
             about="pydicom decodes, edits and saves, upload_file per instance; no digest, no ledger",
             script="move_pynetdicom",
             lanes=4,
+            studies=4,
             coercion=COERCION,
         ),
         LimosaMovers(
@@ -222,6 +223,7 @@ def _whole(scale: Scale) -> list[Subject]:
             script="move_pynetdicom",
             processes=2,
             lanes=2,
+            studies=4,
             coercion=COERCION,
         ),
     ]
