@@ -1,14 +1,15 @@
 """A whole archive from its PACS to the bucket: C-MOVE, digests, pack, multipart upload, ledger commit.
 
 The simulator is the PACS, in a process of its own with its instances encoded beforehand; S3 is an endpoint that
-forgets bodies (`perf.nulls3`), so that neither end is the limit, or SeaweedFS where the name says so. All subjects move
-the same studies (pynetdicom, which is slow, a study per association of them), after a small study has warmed them up. The clock runs from the moment studies may be asked for until
-the last is durable and, for Limosa, committed to a real Postgres; then every instance is proven by its digest.
+forgets bodies (`perf.nulls3`), so that neither end is the limit, or SeaweedFS where the name says so. All subjects
+move the same studies (pynetdicom, which is slow, a study per association of them), after a small study has warmed
+them up. The clock runs from the moment studies may be asked for until the last is durable and, for Limosa, committed
+to a real Postgres; then every instance is proven by its digest.
 
-Limosa is the real mover process, without Ray around it. The usual ways are `perf/peers/move_*.py`: they write files (to
-tmpfs, in their favour) and upload those; they keep no ledger and cannot resume. `cpu_s_per_gb` counts the movers, or
-the usual way's script with all it starts. Beside it, as figures: the simulator's CPU, that of the S3 endpoint, that of
-Postgres. Not measured: TLS, inventory, read-back.
+Limosa is the real mover process, without Ray around it. The usual ways are `perf/peers/move_*.py`: they write files
+(to tmpfs, in their favour) and upload those; they keep no ledger and cannot resume. `cpu_s_per_gb` counts the movers,
+or the usual way's script with all it starts. Beside it, as figures: the simulator's CPU, that of the S3 endpoint,
+that of Postgres. Not measured: TLS, inventory, read-back.
 """
 
 from collections.abc import Callable
