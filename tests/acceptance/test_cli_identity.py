@@ -1,0 +1,80 @@
+"""What the hospital told, from the command line to a plan, and the people who decide what is left."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.simulator import Faults
+from perf.planted_archive import JOB, planted_hospital
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def hospital() -> Any:
+    return planted_hospital(studies=60, each=2, seed=5)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, new_world: Any, hospital: Any) -> Iterator[Any]:
+    """An archive with planted faults, inventoried, and what the hospital told of it read."""
+    folder = tmp_path_factory.mktemp("identity")
+    for name, text in (("index", hospital.index), ("crosswalk", hospital.crosswalk), ("orders", hospital.orders)):
+        (folder / f"{name}.csv").write_text(text)
+    (folder / "adt.hl7").write_bytes(hospital.adt)
+    with new_world(folder, hospital.archive) as made, made.kept():
+        made.pacs.faults = Faults(study_per_patient=True)
+        made.file.write_text(made.file.read_text() + JOB)
+        made.run("inventory", str(made.file), rc=2)
+        files = [str(folder / name) for name in ("adt.hl7", "index.csv", "crosswalk.csv")]
+        made.run("identity", "import", str(made.file), *files)
+        made.run("accession", "import", str(made.file), str(folder / "orders.csv"))
+        yield made
+
+
+def plan(world: Any, *words: str) -> dict[str, Any]:
+    return json.loads(world.run("plan", str(world.file), "--json", *words, rc=2))
+
+
+def test_a_plan_is_looked_at_applied_and_decided_by_people(world: Any, hospital: Any, tmp_path: Path) -> None:
+    job = str(world.file)
+    faulty = {uid for uid, kinds in hospital.planted.items() if kinds}
+
+    looked = plan(world)
+    applied = plan(world, "--apply")
+    world.run("exceptions", "export", job, str(tmp_path / "all.json"))
+    exported = json.loads((tmp_path / "all.json").read_text())
+    world.run("exceptions", "assign", job, "--kind", "DEMOGRAPHIC_REVIEW", "--to", "a.braun")
+    mine = json.loads(world.run("exceptions", "list", job, "--owner", "a.braun", "--json"))
+    world.run("exceptions", "resolve", job, "--kind", "DEMOGRAPHIC_REVIEW", "--as", "accept", "--yes")
+    after = plan(world, "--apply")
+
+    assert (looked["verdicts"], looked["classes"]) == (applied["verdicts"], applied["classes"])
+    assert looked["applied"] is None
+    assert applied["applied"]["decided"] == 60
+    assert {row["study_uid"] for row in exported} == faulty
+    assert [row["kind"] for row in mine] == ["DEMOGRAPHIC_REVIEW"] * 2
+    assert all(row["owner"] == "a.braun" and row["first_seen"] <= row["last_seen"] for row in mine)
+    assert after["accepted"] == 2
+    assert after["verdicts"]["review"] == applied["verdicts"]["review"] - 2
+
+
+def test_a_number_is_followed_to_its_survivor(world: Any) -> None:
+    shown = json.loads(world.run("identity", "show", str(world.file), "--id", "10001", "--json"))
+
+    assert shown["survivor"] == ["NORTH", "00010001"]
+    assert shown["person"]["name"]
+
+
+def test_what_cannot_be_used_is_told_without_its_value(world: Any, tmp_path: Path) -> None:
+    table = tmp_path / "wrong.csv"
+    table.write_text("issuer,id,name,birth_date,sex\nNOWHERE,1,Secret^Name,19700101,F\n")
+
+    done = world.done("identity", "import", str(world.file), str(table))
+
+    assert done.returncode == 2
+    assert done.stderr == "limosa: wrong.csv: line 2, column id: IDENTIFIER (ISSUER_UNKNOWN)\n"
+    assert "Secret" not in done.stdout + done.stderr
