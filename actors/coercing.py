@@ -11,7 +11,7 @@ from actors.identity_options import IdentityOptions
 from actors.intake import Shape, as_it_came
 from imaging.coercion.apply import coerce
 from imaging.coercion.decisions import Decisions, Further, nothing_further
-from imaging.coercion.rules import RuleSet
+from imaging.coercion.rules import Profile, RuleSet
 from imaging.facts import InstanceFacts
 from imaging.identity.arrival import Arriving
 from imaging.identity.planned import planned_identity
@@ -36,7 +36,7 @@ def shape_of(
     a worker completed before it died is taken over only if it is the one the next worker would write.
     """
     further = _further(plan, identity)
-    if not rules.rules and further is nothing_further:
+    if not rules.rules and further is nothing_further and rules.profile is Profile.NONE:
         return as_it_came
 
     decisions = Decisions(rules, source=source, moment=planned_at, further=further)

@@ -11,17 +11,25 @@ from imaging.coercion.rules import (
     Check,
     Condition,
     Copy,
+    CopyPrivate,
+    Fill,
+    FromClass,
+    Lookup,
     Map,
     Originals,
+    Otherwise,
     Pad,
+    Profile,
     Reason,
     Remove,
+    Repair,
     Replace,
     Rule,
     RuleSet,
     Set,
     Side,
     Strip,
+    Utf8,
 )
 
 
@@ -139,8 +147,93 @@ class StripOptions(_ActionOptions):
         return Strip(tag=attribute(self.attribute), characters=self.characters, side=Side(self.side))
 
 
+class RepairOptions(_ActionOptions):
+    """A value that breaks the form of its VR is written as it was surely meant."""
+
+    kind: Literal["repair"] = "repair"
+    otherwise: Literal["keep", "empty"] = Field(
+        default="keep", description="what becomes of one that cannot be repaired"
+    )
+
+    def action(self) -> Action:
+        return Repair(tag=attribute(self.attribute), otherwise=Otherwise(self.otherwise))
+
+
+class FillOptions(_ActionOptions):
+    """An absent or empty attribute gets a value."""
+
+    kind: Literal["fill"] = "fill"
+    value: str = Field(default="", description="what it gets; empty: it is there, without a value")
+
+    def action(self) -> Action:
+        return Fill(tag=attribute(self.attribute), value=self.value)
+
+
+class LookupOptions(_ActionOptions):
+    """The attribute gets what a table says of another's value."""
+
+    kind: Literal["lookup"] = "lookup"
+    source: AttributeName = Field(description="the attribute that is looked up")
+    table: dict[str, str] = Field(description="value of the source = new value; nothing happens for others")
+
+    def action(self) -> Action:
+        return Lookup(tag=attribute(self.attribute), source=attribute(self.source), table=tuple(self.table.items()))
+
+
+class ModalityOptions(Options):
+    """A missing Modality is the one the SOP class tells."""
+
+    kind: Literal["modality"] = "modality"
+
+    def action(self) -> Action:
+        return FromClass()
+
+
+class PrivateOptions(_ActionOptions):
+    """An absent or empty attribute gets the value of a private element, which stays where it is."""
+
+    kind: Literal["private"] = "private"
+    creator: str = Field(min_length=1, max_length=64, description="the private creator")
+    group: str = Field(pattern=r"^[0-9A-Fa-f]{3}[13579BDFbdf]$", description="four hexadecimal digits, such as 7005")
+    element: str = Field(pattern=r"^[0-9A-Fa-f]{2}$", description="low byte, two hexadecimal digits")
+    vr: str = Field(pattern=r"^[A-Z]{2}$", description="its VR, for files that say UN")
+
+    def action(self) -> Action:
+        return CopyPrivate(
+            tag=attribute(self.attribute),
+            creator=self.creator.strip(),
+            group=int(self.group, 16),
+            low=int(self.element, 16),
+            vr=self.vr,
+        )
+
+
+class Utf8Options(Options):
+    """All text of the dataset is in UTF-8; the only action of the last rule."""
+
+    kind: Literal["utf8"] = "utf8"
+    undeclared: str = Field(
+        default="", description="character set of undeclared text, such as ISO_IR 100; empty: refused"
+    )
+
+    def action(self) -> Action:
+        return Utf8(undeclared=self.undeclared)
+
+
 ActionOptions = Annotated[
-    SetOptions | RemoveOptions | CopyOptions | MapOptions | ReplaceOptions | PadOptions | StripOptions,
+    SetOptions
+    | RemoveOptions
+    | CopyOptions
+    | MapOptions
+    | ReplaceOptions
+    | PadOptions
+    | StripOptions
+    | RepairOptions
+    | FillOptions
+    | LookupOptions
+    | ModalityOptions
+    | PrivateOptions
+    | Utf8Options,
     Field(discriminator="kind"),
 ]
 
@@ -188,6 +281,9 @@ class CoercionOptions(Options):
         default="LIMOSA", description="ModifyingSystem of what is kept in the dataset"
     )
     previous_source: Words = Field(default="", description="SourceOfPreviousValues of what is kept in the dataset")
+    profile: Literal["none", "lenient", "strict", "cloud"] = Field(
+        default="none", description="the kind of destination whose refusals stop a study beforehand"
+    )
     rules: tuple[RuleOptions, ...] = Field(default=(), description="applied in this order")
 
     @model_validator(mode="after")
@@ -202,6 +298,7 @@ class CoercionOptions(Options):
             originals=Originals(self.originals),
             modifying_system=self.modifying_system,
             previous_source=self.previous_source,
+            profile=Profile(self.profile),
         )
 
 

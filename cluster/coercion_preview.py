@@ -10,8 +10,10 @@ from imaging.coercion.dataset import Dataset
 from imaging.coercion.decisions import Decisions
 from imaging.coercion.errors import NotCoercible
 from imaging.coercion.plan import Change
-from imaging.coercion.rules import RuleSet
+from imaging.coercion.profiles import objections
+from imaging.coercion.rules import Profile, RuleSet
 from imaging.errors import Refused
+from imaging.header import read_header
 from imaging.instance import identify
 from imaging.octets import Octets
 from imaging.part10 import split_part10
@@ -33,20 +35,29 @@ class PreviewRow:
     problem: str = ""
 
 
-def preview(file: Path, part10: Octets, rules: RuleSet, source: str, moment: datetime) -> list[PreviewRow]:
-    """What each rule changes, in order; empty where none applies."""
+def preview(
+    file: Path, part10: Octets, rules: RuleSet, source: str, moment: datetime, profile: Profile = Profile.NONE
+) -> list[PreviewRow]:
+    """What each rule changes, in order, and what a destination of this kind would refuse of the outcome."""
     try:
         envelope = split_part10(part10)
         instance = identify(part10, envelope.dataset_offset, envelope.transfer_syntax, _NO_RAW1)
         decisions = Decisions(rules, source=source, moment=moment)
-        coerce(instance, decisions)
+        outcome = coerce(instance, decisions).part10
         header = instance.reading.header
         dataset, changes = Dataset(header), decisions.on(header).changes
+        refusals = objections(read_header(outcome, envelope.dataset_offset, envelope.transfer_syntax), profile)
     except NotCoercible as error:
         return [PreviewRow(file=file, rule=error.rule, attribute=error.attribute, problem=error.defect)]
     except Refused as error:
         return [PreviewRow(file=file, problem=f"no instance that could be moved: {error}")]
-    return [_row(file, dataset, change) for change in changes]
+    rows = [_row(file, dataset, change) for change in changes]
+    return rows + [
+        PreviewRow(
+            file=file, attribute=name_of(one.tag), problem=f"a {profile} destination would refuse it: {one.what}"
+        )
+        for one in refusals
+    ]
 
 
 def _row(file: Path, dataset: Dataset, change: Change) -> PreviewRow:

@@ -12,7 +12,7 @@ from cluster.cli.arguments import AsJson, JobFile, printer, texts
 from cluster.cli.exits import Exit, Stop
 from cluster.coercion_preview import PreviewRow, preview
 from cluster.job import load_job
-from imaging.coercion.rules import RuleSet
+from imaging.coercion.rules import Profile, RuleSet
 from storage.spool import FileOctets
 
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="DICOM files (Part 10).", show_default=False)]
@@ -25,20 +25,25 @@ def add_to(app: typer.Typer) -> None:
         **texts(
             "Show what the job's rules would change in files; nothing is written.",
             "limosa coercion preview move.toml image.dcm",
-            "limosa coercion preview move.toml samples/*.dcm --json",
+            "limosa coercion preview move.toml samples/*.dcm --profile strict",
             more="Prints values as they are: patients' names, too. Ends with 2 when a file would stop its study.",
         ),
     )(show)
     app.add_typer(group, name="coercion")
 
 
-def show(job_file: JobFile, files: Files, as_json: AsJson = False) -> int:
+def show(
+    job_file: JobFile,
+    files: Files,
+    profile: Annotated[Profile, typer.Option(help="Also what a destination of this kind would refuse.")] = Profile.NONE,
+    as_json: AsJson = False,
+) -> int:
     job = load_job(job_file)
     rules = job.coercion.rule_set()
-    if not rules.rules:
+    if not rules.rules and profile is Profile.NONE:
         raise Stop(f"{job_file} has no rules; write them as [[coercion.rules]]")
     now = datetime.now(UTC)
-    rows = [row for file in files for row in _of(file, rules, job.source.name, now)]
+    rows = [row for file in files for row in _of(file, rules, job.source.name, now, profile)]
     out = printer(as_json)
     out.rows(
         "coercion",
@@ -51,13 +56,13 @@ def show(job_file: JobFile, files: Files, as_json: AsJson = False) -> int:
     return Exit.EXCEPTIONS if stopped else Exit.DONE
 
 
-def _of(file: Path, rules: RuleSet, source: str, now: datetime) -> list[PreviewRow]:
+def _of(file: Path, rules: RuleSet, source: str, now: datetime, profile: Profile) -> list[PreviewRow]:
     try:
         descriptor = os.open(file, os.O_RDONLY)
     except OSError as error:
         raise Stop(f"{file} cannot be read: {error.strerror}") from None
     try:
-        return preview(file, FileOctets(descriptor, os.fstat(descriptor).st_size), rules, source, now)
+        return preview(file, FileOctets(descriptor, os.fstat(descriptor).st_size), rules, source, now, profile)
     except OSError as error:
         raise Stop(f"{file} cannot be read: {error.strerror}") from None
     finally:

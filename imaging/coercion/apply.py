@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 
 from imaging.coercion.decisions import Decisions
 from imaging.coercion.errors import NotCoercible
+from imaging.coercion.profiles import objections
+from imaging.coercion.rules import Profile
 from imaging.errors import Refused, Unspliceable
 from imaging.facts import InstanceFacts
 from imaging.flags import Flag
@@ -31,13 +33,14 @@ def coerce(instance: Instance, decisions: Decisions, *, likenesses: Likenesses |
     Raises
     ------
     NotCoercible
-        The rules cannot be carried out, or would touch identity or pixels.
+        The rules cannot be carried out, or would touch identity or pixels, or the destination would refuse the outcome.
     MalformedDataset
         The instance's own bytes end early.
     """
     header = instance.reading.header
     decision = decisions.on(header)
     if not decision.changes:
+        _require_taken(header, decisions.rules.profile)
         return Coerced(instance.facts(), instance.part10)
     try:
         spliced = splice(instance.part10, instance.dataset_offset, header, decision.edits)
@@ -52,6 +55,7 @@ def coerce(instance: Instance, decisions: Decisions, *, likenesses: Likenesses |
     if _identity(written) != _identity(instance) or not _pixels_are(facts.pd1, written.reading.header, header):
         # Rules cannot name such attributes; if ours is the fault, nothing of it may be delivered.
         raise NotCoercible("the outcome has other pixels or another identity")
+    _require_taken(written.reading.header, decisions.rules.profile)
     instance.reading.learn()
     odd = instance.flags | header.scan.flags | header.scan.walker.flags | {Flag.COERCED}
     return Coerced(
@@ -63,6 +67,13 @@ def coerce(instance: Instance, decisions: Decisions, *, likenesses: Likenesses |
         ),
         spliced,
     )
+
+
+def _require_taken(header: Header, profile: Profile) -> None:
+    """A study that its destination would refuse is refused here, where somebody can still write a rule."""
+    found = objections(header, profile)
+    if found:
+        raise NotCoercible(f"would be refused by the destination: {found[0].what}", tag=found[0].tag)
 
 
 def _pixels_are(pd1: bytes | None, written: Header, original: Header) -> bool:

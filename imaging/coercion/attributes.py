@@ -12,6 +12,8 @@ from types import ModuleType
 
 TEXT_VRS = frozenset(["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UR", "UT"])
 """VRs whose values rules may set."""
+NUMBER_VRS = frozenset(["FD", "FL", "SL", "SS", "UL", "US"])
+"""VRs in binary that a private number may be copied into."""
 _BULK_VRS = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "UN"])
 _PIXEL_GROUPS = frozenset((0x0028, 0x5200, 0x5400, 0x5600, 0x7FE0))
 """Image pixel and its interpretation, functional groups, waveforms, spectroscopy, pixels."""
@@ -100,6 +102,13 @@ def require_settable(tag: int) -> None:
     _require_unprotected(tag)
     if (vr := vr_of(tag)) not in TEXT_VRS:
         raise Unfit(f"{name_of(tag)} is no text (VR {vr}): rules set text only")
+
+
+def require_fillable(tag: int) -> None:
+    """A private value may be copied into this attribute. Raises `Unfit`."""
+    _require_unprotected(tag)
+    if (vr := vr_of(tag)) not in TEXT_VRS | NUMBER_VRS:
+        raise Unfit(f"{name_of(tag)} is neither text nor a number (VR {vr})")
 
 
 def require_removable(tag: int) -> None:

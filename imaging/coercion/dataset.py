@@ -1,16 +1,23 @@
 """A scanned dataset as rules see it: values as text, in the character set the dataset declares."""
 
 import re
+import struct
+from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from pydicom.charset import encode_string
 
 from imaging.canonical import CHARSET_LIMIT
-from imaging.coercion.attributes import vr_of
+from imaging.coercion.attributes import NUMBER_VRS, unfit_value, vr_of
 from imaging.coercion.errors import NotCoercible
 from imaging.elements import UNDEFINED, Element, Encoding
 from imaging.header import Header
 from imaging.octets import chunks
 from imaging.text import ASCII, Charset, Undecodable, decode, parse_charset
+from imaging.values import Values
+
+if TYPE_CHECKING:
+    from imaging.coercion.rules import CopyPrivate
 
 VALUE_LIMIT = 64 << 10
 """Bytes of a value that a rule reads; a regular expression over megabytes of report text would hold up the archive."""
@@ -21,6 +28,7 @@ COPY_LIMIT = 16 << 20
 _CHARSET = 0x00080005
 _IN_CHARSET = frozenset(["LO", "LT", "PN", "SH", "ST", "UC", "UT"])
 """VRs whose text is in the declared character set; all others are ASCII (PS3.5 section 6.1.2.3)."""
+_FORMS = {"FD": "d", "FL": "f", "SL": "l", "SS": "h", "UL": "L", "US": "H"}
 _VALUES = re.compile(r"(\\)")
 _DELIMITERS = {
     "PN": re.compile(r"([\\^=])"),
@@ -36,11 +44,14 @@ class Dataset:
     Values are encoded bytes without trailing pads; None is an absent element, b"" an empty one.
     """
 
-    __slots__ = ("_changed", "_header", "asked", "charset")
+    __slots__ = ("_changed", "_header", "asked", "charset", "private_asked")
 
-    def __init__(self, header: Header) -> None:
+    def __init__(self, header: Header, undeclared: str = "") -> None:
+        """`undeclared`: the character set where none is declared, if somebody knows it."""
         self._header = header
         self._changed: dict[int, bytes | None] = {}
+        self.private_asked = False
+        """What is decided depends on private elements, too, wherever they lie."""
         self.asked: set[int] = set()
         """Tags of the elements of the file that were looked at: what is decided depends on nothing else in it."""
         declared = self.element(_CHARSET)
@@ -48,6 +59,8 @@ class Dataset:
         if declared is not None and declared.length:
             value = header.scan.walker.read(declared.value, min(declared.length, CHARSET_LIMIT))
             self.charset = parse_charset(value)
+        if undeclared and not self.charset.declared:
+            self.charset = parse_charset(undeclared.encode("ascii"))
 
     @property
     def encoding(self) -> Encoding:
@@ -115,6 +128,23 @@ class Dataset:
         raw = self.raw(tag)
         return "" if raw is None else self.decoded(tag, raw)
 
+    def private(self, asked: "CopyPrivate") -> bytes | None:
+        """The value of a private element, encoded as the attribute it is copied to wants it; None where there is none,
+        or one that does not fit. Raises `NotCoercible` as `encoded`."""
+        self.private_asked = True
+        values = Values.of(self._header)
+        element = values.private(asked.creator, asked.group, asked.low)
+        if element is None:
+            return None
+        vr = vr_of(asked.tag)
+        if vr in NUMBER_VRS:
+            return _binary(values.numbers_of(element, asked.vr), vr, self.encoding)
+        if asked.vr in NUMBER_VRS:
+            text = "\\".join(_shortest(number) for number in values.numbers_of(element, asked.vr))
+        else:
+            text = values.text_of(element)
+        return self.encoded(asked.tag, text) if text and not unfit_value(asked.tag, text) else None
+
     def decoded(self, tag: int, raw: bytes) -> str:
         """The text of an encoded value of this attribute. Raises `NotCoercible`."""
         try:
@@ -142,6 +172,28 @@ class Dataset:
     def change(self, tag: int, value: bytes | None) -> None:
         """Rules that follow see this value."""
         self._changed[tag] = value
+
+
+def _binary(numbers: tuple[Decimal, ...], vr: str, encoding: Encoding) -> bytes | None:
+    order = ">" if encoding is Encoding.EXPLICIT_BE else "<"
+    form = struct.Struct(order + _FORMS[vr])
+    try:
+        values = [float(one) if vr in ("FD", "FL") else _whole(one) for one in numbers]
+        return b"".join(form.pack(value) for value in values) or None
+    except (struct.error, OverflowError, ValueError):
+        return None
+
+
+def _whole(number: Decimal) -> int:
+    if number != number.to_integral_value():
+        raise ValueError("no whole number")
+    return int(number)
+
+
+def _shortest(number: Decimal) -> str:
+    """As text; a number that needs more than a DS has is cut nowhere, but refused by whoever checks it."""
+    plain = f"{number:f}"
+    return plain.rstrip("0").rstrip(".") if "." in plain and len(plain) > 16 else plain
 
 
 def _encoded(text: str, charset: Charset, vr: str) -> bytes | None:

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from imaging.coercion.dataset import Dataset
+from imaging.coercion.errors import NotCoercible
 from imaging.coercion.originals import originals_edit
-from imaging.coercion.plan import Change, plan
+from imaging.coercion.plan import Change, converting, plan
 from imaging.coercion.rules import Originals, RuleSet
+from imaging.coercion.utf8 import CHARSET, UTF8, to_utf8
 from imaging.elements import Element, Encoding
 from imaging.facts import CoercedValue
 from imaging.header import Header
@@ -73,17 +75,34 @@ class Decisions:
         for seen, decision in self._known:
             if seen.again_in(header):
                 return decision
-        dataset = Dataset(header)
+        conversion = self.rules.conversion
+        dataset = Dataset(header, conversion[1].undeclared if conversion and conversion[0].unconditional else "")
         changes = (*plan(dataset, self.rules, self._source), *self._further(dataset))
         edits = _edits(changes)
         if changes and self.rules.originals is Originals.DATASET:
             edits.append(originals_edit(dataset, changes, self.rules, self._moment))
         recorded = tuple(_recorded(change, self.rules.originals) for change in changes)
+        if conversion is not None:
+            return self._converted(header, dataset, Decision(changes, tuple(edits), recorded))
         decision = Decision(changes, tuple(edits), recorded)
-        seen = _seen(header, dataset.asked)
+        seen = None if dataset.private_asked else _seen(header, dataset.asked)
         if seen is not None:
             self._known = ((seen, decision), *self._known)[:KEPT]
         return decision
+
+    def _converted(self, header: Header, dataset: Dataset, decision: Decision) -> Decision:
+        """The decision with all text in UTF-8. Never kept: it depends on every text of the dataset."""
+        rule = converting(dataset, self.rules, self._source)
+        try:
+            found = None if rule is None else to_utf8(header, decision.edits, dataset.charset)
+        except NotCoercible as error:
+            raise NotCoercible(error.defect, tag=error.tag, rule=rule.label if rule else "") from None
+        if found is None or rule is None:
+            return decision
+        change = Change(rule=rule.label, reason=rule.reason, tag=CHARSET, vr="CS", before=found.before, after=UTF8)
+        # Nothing of the text is another, so there is no original to keep; what was declared is told all the same.
+        told = CoercedValue(rule=change.rule, tag=CHARSET, before=found.before, after=UTF8)
+        return Decision((*decision.changes, change), found.edits, (*decision.recorded, told))
 
 
 def _edits(changes: Sequence[Change]) -> list[Edit]:

@@ -2,30 +2,41 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from imaging.coercion.attributes import unfit_value, vr_of
 from imaging.coercion.dataset import Dataset
 from imaging.coercion.errors import NotCoercible
+from imaging.coercion.modalities import modality_of
+from imaging.coercion.repair import repaired
 from imaging.coercion.rules import (
     Action,
     Check,
     Condition,
     Copy,
+    CopyPrivate,
+    Fill,
+    FromClass,
+    Lookup,
     Map,
+    Otherwise,
     Pad,
     Reason,
     Remove,
+    Repair,
     Replace,
     Rule,
     RuleSet,
     Set,
     Side,
     Strip,
+    Utf8,
     compiled,
 )
 
 _MODALITY = 0x00080060
 _MANUFACTURER = 0x00080070
+_SOP_CLASS = 0x00080016
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +67,12 @@ def plan(dataset: Dataset, rules: RuleSet, source: str) -> tuple[Change, ...]:
         for again in _lasting(_once(dataset, rules.rules, source)):
             raise NotCoercible("would change its own outcome again", tag=again.tag, rule=again.rule)
     return changes
+
+
+def converting(dataset: Dataset, rules: RuleSet, source: str) -> Rule | None:
+    """The rule that converts all text, if it is for this dataset as the other rules left it."""
+    found = rules.conversion
+    return found[0] if found and _applies(found[0], dataset, source) else None
 
 
 def _lasting(changes: Iterable[Change]) -> tuple[Change, ...]:
@@ -113,6 +130,15 @@ def _holds(condition: Condition, dataset: Dataset) -> bool:
 
 def _change(rule: Rule, action: Action, dataset: Dataset) -> Change | None:
     tag, vr = action.tag, vr_of(action.tag)
+    if isinstance(action, Utf8):
+        return None
+    if isinstance(action, CopyPrivate):
+        # The target may hold a number in binary, whose last bytes may be zero: it is looked at, never read.
+        after = None if dataset.has(tag) else dataset.private(action)
+        before = b"" if dataset.present(tag) else None
+        if after is None:
+            return None
+        return Change(rule=rule.label, reason=rule.reason, tag=tag, vr=vr, before=before, after=after)
     if isinstance(action, Remove):
         if not dataset.present(tag):
             return None
@@ -132,18 +158,30 @@ def _change(rule: Rule, action: Action, dataset: Dataset) -> Change | None:
     return Change(rule=rule.label, reason=rule.reason, tag=tag, vr=vr, before=before, after=after)
 
 
-def _outcome(action: Set | Copy | Map | Replace | Pad | Strip, dataset: Dataset) -> str | None:
+Editing: TypeAlias = Set | Copy | Map | Replace | Pad | Strip | Repair | Fill | Lookup | FromClass
+
+
+def _outcome(action: Editing, dataset: Dataset) -> str | None:
     """The attribute's new text; None where the action leaves it as it is."""
     if isinstance(action, Set):
         return action.value
     if isinstance(action, Copy):
         return dataset.text(action.source) or None
+    if isinstance(action, Lookup):
+        return dict(action.table).get(dataset.text(action.source).strip())
+    if isinstance(action, Fill):
+        return None if dataset.has(action.tag) or (not action.value and dataset.present(action.tag)) else action.value
+    if isinstance(action, FromClass):
+        return None if dataset.has(action.tag) else modality_of(dataset.text(_SOP_CLASS)) or None
     text = dataset.text(action.tag)
     if not text:
         return None
     match action:
         case Map():
             return dict(action.table).get(text.strip())
+        case Repair():
+            mended = repaired(action.tag, text)
+            return "" if mended is None and action.otherwise is Otherwise.EMPTY else mended
         case Replace():
             return compiled(action.pattern).sub(action.by, text)
         case Pad(side=Side.LEFT):

@@ -15,8 +15,11 @@ from typing import TypeAlias
 from blake3 import blake3
 
 from imaging.coercion.attributes import (
+    NUMBER_VRS,
+    TEXT_VRS,
     Unfit,
     name_of,
+    require_fillable,
     require_readable,
     require_removable,
     require_settable,
@@ -43,6 +46,15 @@ class Originals(StrEnum):
     """In Original Attributes Sequence (0400,0561) of each changed instance."""
     LEDGER = "ledger"
     """In the ledger, per study and rule; the dataset holds no trace."""
+
+
+class Profile(StrEnum):
+    """A kind of destination, by what it refuses; `imaging.coercion.profiles` has the checks."""
+
+    NONE = "none"
+    LENIENT = "lenient"
+    STRICT = "strict"
+    CLOUD = "cloud"
 
 
 class Check(StrEnum):
@@ -132,7 +144,70 @@ class Strip:
     side: Side = Side.BOTH
 
 
-Action: TypeAlias = Set | Remove | Copy | Map | Replace | Pad | Strip
+class Otherwise(StrEnum):
+    """What becomes of a value that cannot be repaired."""
+
+    KEEP = "keep"
+    EMPTY = "empty"
+    """Only what may be empty (types 2 and 3) should be named."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repair:
+    """A value that breaks the form of its VR is written as it was surely meant."""
+
+    tag: int
+    otherwise: Otherwise = Otherwise.KEEP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fill:
+    """An absent or empty attribute gets this value; with an empty one it is at least there."""
+
+    tag: int
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookup:
+    """The attribute gets what the table says of another's value; nothing happens where the table does not know it."""
+
+    tag: int
+    source: int
+    table: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FromClass:
+    """An absent or empty Modality is the one that the SOP class alone tells, where it tells one."""
+
+    tag: int = 0x00080060
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyPrivate:
+    """An absent or empty attribute gets the value of a private element, which stays where it is."""
+
+    tag: int
+    creator: str
+    group: int
+    low: int
+    vr: str
+    """Of the private element, where the file says UN or nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Utf8:
+    """All text of the dataset is in UTF-8 (ISO_IR 192), at every depth. The only action of the last rule."""
+
+    tag: int = 0x00080005
+    undeclared: str = ""
+    """The character set of text outside ASCII where none is declared; empty: such a dataset is refused."""
+
+
+Action: TypeAlias = (
+    Set | Remove | Copy | Map | Replace | Pad | Strip | Repair | Fill | Lookup | FromClass | CopyPrivate | Utf8
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +223,11 @@ class Rule:
     modalities: tuple[str, ...] = ()
     manufacturers: tuple[str, ...] = ()
     when: tuple[Condition, ...] = ()
+
+    @property
+    def unconditional(self) -> bool:
+        """It is for every dataset."""
+        return not (self.sources or self.modalities or self.manufacturers or self.when)
 
     @property
     def label(self) -> str:
@@ -171,6 +251,8 @@ class RuleSet:
     """Modifying System (0400,0563)."""
     previous_source: str = ""
     """Source of Previous Values (0400,0564); may be empty."""
+    profile: Profile = Profile.NONE
+    """What the outcome is held against. Changes nothing that is written, so it is not in the fingerprint."""
 
     def __post_init__(self) -> None:
         if not self.modifying_system:
@@ -181,6 +263,17 @@ class RuleSet:
         for rule in self.rules:
             for defect in defects(rule):
                 raise Unfit(f"rule {rule.name!r}: {defect}")
+            if any(isinstance(one, Utf8) for one in rule.actions) and (
+                len(rule.actions) > 1 or rule is not self.rules[-1]
+            ):
+                raise Unfit(f"rule {rule.name!r}: utf8 has to be the only action of the last rule")
+
+    @property
+    def conversion(self) -> tuple[Rule, Utf8] | None:
+        """The rule that converts all text, if there is one."""
+        last = self.rules[-1] if self.rules else None
+        action = last.actions[0] if last else None
+        return (last, action) if last and isinstance(action, Utf8) else None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -228,10 +321,29 @@ def _check(action: Action) -> None:
     if isinstance(action, Remove):
         require_removable(action.tag)
         return
+    if isinstance(action, Utf8):
+        # Here, because job files without rules are read by commands that must not wait for pydicom.
+        from imaging.text import parse_charset
+
+        if action.undeclared and parse_charset(action.undeclared.encode("ascii", "replace")).codecs is None:
+            raise Unfit(f"{action.undeclared!r} is no character set of PS3.3 C.12.1.1.2")
+        return
+    if isinstance(action, CopyPrivate):
+        require_fillable(action.tag)
+        _check_private(action)
+        return
     require_settable(action.tag)
     match action:
-        case Set():
+        case Set() | Fill():
             _check_value(action.tag, action.value)
+        case Lookup():
+            require_readable(action.source)
+            if action.source == action.tag or not action.table:
+                raise Unfit("lookup wants another attribute and a table; `map` looks at its own")
+            for _, value in action.table:
+                _check_value(action.tag, value)
+        case Repair() | FromClass():
+            pass
         case Copy():
             require_readable(action.source)
         case Map():
@@ -248,6 +360,13 @@ def _check(action: Action) -> None:
         case Strip():
             if not action.characters:
                 raise Unfit("strip wants characters")
+
+
+def _check_private(action: CopyPrivate) -> None:
+    if not action.creator or not action.group & 1 or not 0 <= action.low <= 0xFF:
+        raise Unfit("a private element is a creator, an odd group and a low byte")
+    if action.vr not in TEXT_VRS | NUMBER_VRS:
+        raise Unfit(f"VR {action.vr} is neither text nor a number")
 
 
 def _check_pattern(pattern: str) -> None:
