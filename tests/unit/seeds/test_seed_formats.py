@@ -115,7 +115,7 @@ def test_a_key_lies_in_a_file_that_nobody_else_reads_and_is_never_replaced(tmp_p
         SigningKey.load(path)
 
 
-@pytest.mark.parametrize("profile", PROFILES.values(), ids=str)
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name.value)
 def test_no_name_that_a_pack_can_have_breaks_a_profile(profile) -> None:
     keys = [
         pack_key(LONGEST, Container.TAR_ZST, PAYLOAD),
