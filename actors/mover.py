@@ -20,7 +20,7 @@ from actors.dose_options import DoseOptions
 from actors.dosing import Dosing, with_more
 from actors.identity_options import IdentityOptions
 from actors.leases import Lease
-from actors.options import DimseSource, MoverLimits
+from actors.options import AnySource, MoverLimits
 from actors.pacing import Attempt, Meter
 from actors.packing import StudyPacker
 from actors.problems import problem
@@ -50,7 +50,7 @@ class Mover:
         name: str,
         receiver_ae: str,
         source_id: int,
-        options: DimseSource,
+        options: AnySource,
         limits: MoverLimits,
         hours: HoursWindow,
         only: Sequence[int] | None,

@@ -4,7 +4,8 @@ import re
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -12,13 +13,16 @@ from pydantic import (
     BeforeValidator,
     ByteSize,
     ConfigDict,
+    Discriminator,
     Field,
     StringConstraints,
+    Tag,
     field_validator,
     model_validator,
 )
 
 from actors.tuning import Bounds
+from storage.dicomweb.options import WebAccess
 
 AeTitle = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[\x20-\x5b\x5d-\x7e]{1,16}$")]
 """1 to 16 printable ASCII characters without backslash (PS3.5 table 6.2-1, VR AE)."""
@@ -36,6 +40,9 @@ AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 """A file every worker's machine has at the same place."""
 
 AUTO = "auto"
+CALLING_AE = "LIMOSA"
+"""The AE title we call with where nothing else is said."""
+
 MOST_ASSOCIATIONS = 256
 """Of one source: far beyond what any archive was seen to use."""
 AUTO_RANGE = (2, 8)
@@ -57,6 +64,18 @@ def _range(value: Any) -> Any:
 
 Associations = Annotated[Annotated[int, Field(ge=1, le=MOST_ASSOCIATIONS)] | str, BeforeValidator(_range)]
 """How many C-MOVEs at once: a number, or a range within which it follows what the archive gives."""
+
+
+def bounds_of(associations: int | str) -> Bounds:
+    """The range that a value of `associations` stands for."""
+    match associations:
+        case int(number):
+            return Bounds(least=number, most=number)
+        case "auto":
+            return Bounds(least=AUTO_RANGE[0], most=AUTO_RANGE[1])
+        case text:
+            least, most = (int(part) for part in text.split("-"))
+            return Bounds(least=least, most=most)
 
 
 class Options(BaseModel):
@@ -103,7 +122,7 @@ class DimseSource(Options):
     host: str
     port: Port
     ae_title: AeTitle = Field(description="the archive's AE title")
-    calling_ae_title: AeTitle = Field(default="LIMOSA", description="the AE title we call with")
+    calling_ae_title: AeTitle = Field(default=CALLING_AE, description="the AE title we call with")
     associations: Associations = Field(
         default=AUTO,
         description='C-MOVEs at once, all movers together: a number, a range ("2-12"), or "auto", which is "2-8"',
@@ -123,14 +142,97 @@ class DimseSource(Options):
     @property
     def bounds(self) -> Bounds:
         """The range of `associations`."""
-        match self.associations:
-            case int(number):
-                return Bounds(least=number, most=number)
-            case "auto":
-                return Bounds(least=AUTO_RANGE[0], most=AUTO_RANGE[1])
-            case text:
-                least, most = (int(part) for part in text.split("-"))
-                return Bounds(least=least, most=most)
+        return bounds_of(self.associations)
+
+    @property
+    def identity(self) -> str:
+        """What makes it the same archive."""
+        return f"dimse:{self.ae_title}@{self.host}:{self.port}"
+
+
+class FilesSource(Options):
+    """A tree of files: the export of a vendor, on disks or a share that every mover's machine has at the same place."""
+
+    kind: Literal["files"] = "files"
+    name: str = Field(default="source", pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
+    roots: Annotated[tuple[AbsolutePath, ...], Field(min_length=1)] = Field(
+        description="folders whose files are the archive, each with everything below it"
+    )
+    associations: Associations = Field(
+        default=AUTO, description='studies read at once, all movers together: a number, a range, or "auto" ("2-8")'
+    )
+    processes: int = Field(default=1, ge=1, le=64, description="mover processes")
+    profile: SourceProfile = Field(default_factory=SourceProfile)
+
+    @property
+    def bounds(self) -> Bounds:
+        """The range of `associations`."""
+        return bounds_of(self.associations)
+
+    @property
+    def quiet(self) -> timedelta:
+        """Nothing arrives after a file was read."""
+        return timedelta(0)
+
+    @property
+    def quiet_limit(self) -> timedelta:
+        return timedelta(0)
+
+    @property
+    def identity(self) -> str:
+        """What makes it the same archive."""
+        return f"files:{':'.join(str(root) for root in self.roots)}"
+
+
+class DicomwebSource(WebAccess):
+    """An archive that is asked by QIDO-RS and retrieved from by WADO-RS."""
+
+    kind: Literal["dicomweb"] = "dicomweb"
+    name: str = Field(default="source", pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
+    associations: Associations = Field(
+        default=AUTO, description='studies fetched at once, all movers together: a number, a range, or "auto" ("2-8")'
+    )
+    processes: int = Field(default=1, ge=1, le=64, description="mover processes")
+    profile: SourceProfile = Field(default_factory=SourceProfile)
+
+    @property
+    def bounds(self) -> Bounds:
+        """The range of `associations`."""
+        return bounds_of(self.associations)
+
+    @property
+    def quiet(self) -> timedelta:
+        """Nothing arrives after a response has ended."""
+        return timedelta(0)
+
+    @property
+    def quiet_limit(self) -> timedelta:
+        return timedelta(0)
+
+    @property
+    def identity(self) -> str:
+        """What makes it the same archive."""
+        parts = urlsplit(self.url)
+        return f"dicomweb:{parts.netloc}{parts.path}"
+
+
+AnySource: TypeAlias = DimseSource | FilesSource | DicomwebSource
+SELF_SERVED = (FilesSource, DicomwebSource)
+"""Sources that hand instances over in the process that asks: they need no receiver."""
+
+
+def source_kind(value: Any) -> str:
+    """Which kind of source a table of the job file is; one that does not say is a PACS."""
+    return str(value.get("kind", "dimse")) if isinstance(value, dict) else str(getattr(value, "kind", "dimse"))
+
+
+SourceOptions = Annotated[
+    Annotated[DimseSource, Tag("dimse")]
+    | Annotated[FilesSource, Tag("files")]
+    | Annotated[DicomwebSource, Tag("dicomweb")],
+    Discriminator(source_kind),
+]
+"""Any source."""
 
 
 class Receiver(Options):

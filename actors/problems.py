@@ -48,6 +48,12 @@ CATALOGUE: dict[str, ProblemClass] = {
         False,
         "An instance that came is no valid DICOM and lies in quarantine with its evidence. Look at it there.",
     ),
+    "FILE_DAMAGED": ProblemClass(
+        Severity.WARNING,
+        False,
+        "Files of the export cannot be read as DICOM and name no instance; copies lie in quarantine. Have them "
+        "exported anew.",
+    ),
     "NO_INSTANCES_LISTED": ProblemClass(
         Severity.ERROR,
         True,

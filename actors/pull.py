@@ -15,7 +15,7 @@ from actors.agreement import Round, disagreement
 from actors.dosing import Additions, NothingAdded
 from actors.intake import Arrival, Intake, Parked, Shape, as_it_came
 from actors.ladder import accounted_for, announced, announces_more, first_rung, targets
-from actors.options import DimseSource
+from actors.options import AnySource
 from actors.packing import PackOpener, StudyPacker
 from actors.routing import Router
 from actors.source import InstanceList, InstanceRef, MoveEnd, MoveOutcome, MoveTarget, Source
@@ -39,7 +39,7 @@ class Pull:
         study_uid: Uid,
         claimed_count: int | None,
         source: Source,
-        options: DimseSource,
+        options: AnySource,
         receiver_ae: str,
         router: Router,
         pack: PackOpener,

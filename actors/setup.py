@@ -11,7 +11,7 @@ from typing import Protocol
 from actors.coercion_options import NO_COERCION, CoercionOptions
 from actors.dose_options import NO_DOSE, DoseOptions
 from actors.identity_options import IdentityOptions
-from actors.options import DimseSource, MoverLimits, Receiver
+from actors.options import AnySource, MoverLimits, Receiver
 from storage.ledger.address import LedgerAddress
 from storage.sinks.options import SinkOptions
 
@@ -29,7 +29,7 @@ class JobSetup:
     ledger: LedgerAddress
     secret: bytes
     """Keys the hash that stands for a study in logs; from the ledger."""
-    source: DimseSource
+    source: AnySource
     source_id: int
     destinations: tuple[SinkOptions, ...]
     inline: str
@@ -54,7 +54,8 @@ class MoverSetup:
     name: str
     names: tuple[str, ...]
     """Every process that shares the receiver's AE title and port, this one included."""
-    receiver: Receiver
+    receiver: Receiver | None
+    """None: the source hands instances over in this process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,11 +11,11 @@ from blake3 import blake3
 from actors.arrivals import Arrivals
 from actors.dimse.handover import HandoverServer
 from actors.dimse.receiver import Receiver
-from actors.dimse.scu import DimseSource
 from actors.dimse.tls import receiver_context
 from actors.feeder import Feeder
 from actors.logs import log_to
 from actors.mover import Mover
+from actors.opening import open_source
 from actors.options import AUTO
 from actors.pacing import Meter, reporting
 from actors.routing import Router
@@ -112,11 +112,12 @@ def start_mover(setup: MoverSetup) -> Process:
     """
     job = setup.job
     with ExitStack() as stack:
-        desk = _furnish(stack, job, setup.name, setup.receiver.associations, {job.inline})
+        lanes = AUTO if setup.receiver is None else setup.receiver.associations
+        desk = _furnish(stack, job, setup.name, lanes, {job.inline})
         router = Router()
         sockets = socket_folder(job.folder)
         siblings = NoSiblings()
-        if len(setup.names) > 1:
+        if setup.receiver is not None and len(setup.names) > 1:
             siblings = Siblings(setup.name, frozenset(setup.names), sockets, desk.ledger.claims.holder)
         stack.callback(siblings.close)
         tally = Tally()
@@ -130,17 +131,18 @@ def start_mover(setup: MoverSetup) -> Process:
             quarantine=desk.quarantine,
             on_held=meter.arrived,
         )
-        if len(setup.names) > 1:
+        if setup.receiver is not None and len(setup.names) > 1:
             handover = HandoverServer(sockets / f"{setup.name}.sock", desk.place.open, arrivals.handed_over)
             handover.start()
             stack.callback(handover.stop)
-        tls = None if setup.receiver.tls is None else receiver_context(setup.receiver.tls)
-        receiver = Receiver(setup.receiver, desk.place.open, arrivals, tls=tls)
-        receiver.start()
-        stack.callback(receiver.stop, RECEIVER_DRAIN)
+        if setup.receiver is not None:
+            tls = None if setup.receiver.tls is None else receiver_context(setup.receiver.tls)
+            receiver = Receiver(setup.receiver, desk.place.open, arrivals, tls=tls)
+            receiver.start()
+            stack.callback(receiver.stop, RECEIVER_DRAIN)
         mover = Mover(
             name=setup.name,
-            receiver_ae=setup.receiver.ae_title,
+            receiver_ae="" if setup.receiver is None else setup.receiver.ae_title,
             source_id=job.source_id,
             options=job.source,
             limits=job.limits,
@@ -153,7 +155,7 @@ def start_mover(setup: MoverSetup) -> Process:
             sink=desk.sinks[job.inline],
             router=router,
             arrivals=arrivals,
-            open_source=lambda: DimseSource(job.source),
+            open_source=lambda: open_source(job.source, job.source_id, desk.ledger, arrivals, desk.place.open),
             study_ref=study_refs(job.secret),
             tally=tally,
             meter=meter,

@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from actors.coercion_options import NO_COERCION, CoercionOptions
 from actors.dose_options import NO_DOSE, DoseOptions
 from actors.identity_options import IdentityOptions
-from actors.options import DimseSource, MoverLimits, Options, Receiver
+from actors.options import SELF_SERVED, MoverLimits, Options, Receiver, SourceOptions
 from cluster.inventory.options import InventoryOptions
 from cluster.job_errors import ENV_PREFIX, JobFileError, Mistake, explain
 from cluster.planning.accession_options import AccessionOptions
@@ -147,8 +147,8 @@ class Job(BaseSettings):
     job: JobOptions
     ledger: LedgerOptions = LedgerOptions()
     cluster: ClusterOptions = ClusterOptions()
-    source: DimseSource
-    receivers: Annotated[tuple[Receiver, ...], Field(min_length=1)]
+    source: SourceOptions
+    receivers: tuple[Receiver, ...] = ()
     destinations: Annotated[tuple[Destination, ...], Field(min_length=1)]
     limits: MoverLimits = MoverLimits()
     schedule: ScheduleOptions = ScheduleOptions()
@@ -181,6 +181,10 @@ class Job(BaseSettings):
             )
         if self.cluster.ray != "local" and any(item.endpoint_url == EMBEDDED for item in self._s3()):
             problems.append('destinations: endpoint_url "embedded" is out of reach for a Ray cluster elsewhere')
+        if isinstance(self.source, SELF_SERVED) and self.receivers:
+            problems.append(f"receivers: a source of kind {self.source.kind} sends to nobody; leave [[receivers]] out")
+        if not isinstance(self.source, SELF_SERVED) and not self.receivers:
+            problems.append("receivers: at least one is needed, a title of ours that the source sends to")
         problems += _repeated(
             "receivers: two share the AE title and port", [(r.ae_title, r.port) for r in self.receivers]
         )
@@ -254,7 +258,7 @@ class Job(BaseSettings):
     @property
     def source_identity(self) -> str:
         """What makes it the same archive: a ledger never takes in a second one."""
-        return f"{self.source.kind}:{self.source.ae_title}@{self.source.host}:{self.source.port}"
+        return self.source.identity
 
     def shown(self) -> dict[str, Any]:
         """The settings in effect, as plain values; secrets are references and stay so."""

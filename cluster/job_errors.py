@@ -77,7 +77,8 @@ def _plain(item: ErrorDetails) -> str:
 
 def _variable(location: tuple[int | str, ...]) -> str | None:
     """The environment variable that the value is from; None when it is from the file."""
-    name = f"{ENV_PREFIX}{'__'.join(map(str, location))}".upper()
+    steps = [str(step) for position, step in enumerate(location) if not _is_tag(location, position)]
+    name = f"{ENV_PREFIX}{'__'.join(steps)}".upper()
     return name if any(each.upper() == name for each in os.environ) else None
 
 
@@ -116,7 +117,8 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
             yield from _models(argument)
 
 
-_TAGS = frozenset(("s3", "seed", "dimse", "set", "remove", "copy", "map", "replace", "pad", "strip"))
+_SOURCES = ("dimse", "files", "dicomweb")
+_TAGS = frozenset((*_SOURCES, "s3", "seed", "set", "remove", "copy", "map", "replace", "pad", "strip"))
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:
@@ -124,9 +126,15 @@ def _dotted(location: tuple[int | str, ...]) -> str:
     for position, step in enumerate(location):
         if isinstance(step, int):
             path += f"[{step + 1}]"
-        elif not (step in _TAGS and position and isinstance(location[position - 1], int)):
+        elif not _is_tag(location, position):
             path += f".{step}" if path else step
     return path
+
+
+def _is_tag(location: tuple[int | str, ...], position: int) -> bool:
+    """Whether that step only says which of several kinds of table was meant: behind a list's number, or [source]."""
+    before = location[position - 1] if position else ""
+    return location[position] in _TAGS and (isinstance(before, int) or (position == 1 and before == "source"))
 
 
 def _line(location: tuple[int | str, ...], text: str) -> int | None:

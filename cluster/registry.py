@@ -33,6 +33,8 @@ def register_job(job: Job, ledger: Ledger) -> Registered:
 def pull_bounds(job: Job) -> Bounds:
     """What the source may be asked with: the job's range, and never more than the receivers' lanes."""
     bounds = job.source.bounds
+    if not job.receivers:
+        return bounds
     lanes = [
         None if receiver.associations == AUTO else receiver.largest * receiver.associations
         for receiver in job.receivers

@@ -15,7 +15,6 @@ from typing import TypeVar
 
 import structlog
 
-from actors.dimse.scu import DimseSource
 from actors.leases import RENEWALS_PER_LEASE
 from cluster.destinations import attach_destinations
 from cluster.growth import MoverPool
@@ -29,6 +28,7 @@ from cluster.registry import register_job
 from cluster.request import Phase, Request
 from cluster.runtime import RayRuntime, RuntimeFault, Worker
 from cluster.services import Services
+from cluster.sources import asking
 from cluster.workers import feeders, job_setup, movers, validators
 from storage.errors import Rejected, Retryable
 from storage.ledger.job import JobHeld, JobLock, Registered
@@ -215,11 +215,8 @@ class Run:
         if self._request.phase is Phase.VALIDATE:
             return
         known = informed(self._job, self._ledger.jobs.profile(self._job.source.name))
-        source = DimseSource(known.source)
-        try:
+        with asking(known, self._ledger) as source:
             take_inventory(self._job, self._ledger, source, which=self._request.inventory, report=self._watch_inventory)
-        finally:
-            source.close()
 
     def _plan(self, registered: Registered) -> None:
         # A plan voids what it renews, so reading back must not make one.

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from actors.options import Receiver
+from actors.options import SELF_SERVED, Receiver
 from actors.setup import FeederSetup, JobSetup, MoverSetup, ValidatorSetup
 from actors.start import start_feeder, start_mover, start_validator
 from cluster.job import Job
@@ -37,6 +37,8 @@ def job_setup(
 
 def movers(job: Job, setup: JobSetup) -> list[tuple[int, list[Worker]]]:
     """For each receiver: how many processes it starts with, and a mover for each that it may ever have."""
+    if isinstance(job.source, SELF_SERVED):
+        return [(job.source.processes, _without_receiver(job.source.processes, setup))]
     found: list[tuple[int, list[Worker]]] = []
     for number, receiver in enumerate(job.receivers, start=1):
         names = names_of(receiver, number)
@@ -44,6 +46,13 @@ def movers(job: Job, setup: JobSetup) -> list[tuple[int, list[Worker]]]:
         workers = [Worker(name=each.name, kind="mover", start=partial(start_mover, each)) for each in setups]
         found.append((receiver.processes, workers))
     return found
+
+
+def _without_receiver(processes: int, setup: JobSetup) -> list[Worker]:
+    """Movers whose source hands instances over in their own process."""
+    names = tuple(f"mover-1-{process}" for process in range(1, processes + 1))
+    setups = [MoverSetup(job=setup, name=name, names=names, receiver=None) for name in names]
+    return [Worker(name=each.name, kind="mover", start=partial(start_mover, each)) for each in setups]
 
 
 def names_of(receiver: Receiver, number: int) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from actors.source import Bound, FindEnd, StudyFound
 from imaging.errors import MalformedDataset
 from imaging.uid import Uid
 
+EXPLICIT_LE = "1.2.840.10008.1.2.1"
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 
 STUDY_KEYS = (
@@ -127,6 +128,28 @@ def decode(answers: Answers, charset: str) -> list[Identifier | None]:
         except MalformedDataset:
             decoded.append(None)
     return decoded
+
+
+def study_identifier(study: StudyFound) -> bytes:
+    """What an archive that answers C-FIND would have sent for the study, in Explicit VR Little Endian: sources that
+    speak otherwise keep their answers so."""
+    keys = {
+        "StudyInstanceUID": study.study_uid,
+        "PatientID": study.patient_id,
+        "IssuerOfPatientID": study.issuer,
+        "PatientName": study.patient_name,
+        "PatientBirthDate": study.birth_date,
+        "PatientSex": study.sex,
+        "AccessionNumber": study.accession,
+        "StudyDate": study.study_date,
+        "StudyTime": study.study_time,
+        "StudyDescription": study.description,
+        "ModalitiesInStudy": None if study.modalities is None else "\\".join(study.modalities),
+        "NumberOfStudyRelatedSeries": None if study.series_count is None else str(study.series_count),
+        "NumberOfStudyRelatedInstances": None if study.instance_count is None else str(study.instance_count),
+    }
+    told = {keyword: text for keyword, text in keys.items() if text is not None}
+    return encode_identifier(told, EXPLICIT_LE)
 
 
 def study_found(study_uid: Uid, answer: Identifier) -> StudyFound:

@@ -35,6 +35,12 @@ def encode_identifier(keys: Mapping[str, str], transfer_syntax: str) -> bytes:
         values[tag] = dictionary_VR(tag).encode(), text.encode()
     if not all(text.isascii() for text in keys.values()):
         values[_CHARSET] = b"CS", _UTF_8.encode()
+    return encode_values(values, transfer_syntax)
+
+
+def encode_values(values: Mapping[int, tuple[bytes, bytes]], transfer_syntax: str) -> bytes:
+    """The dataset with these VRs and values by tag, in Implicit or Explicit VR Little Endian; none is longer than
+    64 KiB."""
     implicit = encoding_of(transfer_syntax) is Encoding.IMPLICIT_LE
     parts: list[bytes] = []
     for tag in sorted(values):

@@ -26,6 +26,7 @@ class Limosa(CommandGroup):
         "identity": Entry("cluster.cli.identity", "What the hospital told about its patients' numbers."),
         "accession": Entry("cluster.cli.accession", "The list of orders that accession numbers are held against."),
         "plan": Entry("cluster.cli.plan", "Decide whose every study is, and show or apply it."),
+        "pilot": Entry("cluster.cli.pilot", "Move representative days first, and say go or no-go for the rest."),
         "run": Entry("cluster.cli.run", "Move the archive: inventory, pull, write, feed, validate."),
         "validate": Entry("cluster.cli.run", "Read back every delivery that is not proven yet."),
         "status": Entry("cluster.cli.steer", "Show how far the job is, per destination."),

@@ -7,8 +7,11 @@ from zoneinfo import ZoneInfo
 import typer
 
 from actors.dimse.scu import DimseSource
+from actors.options import DicomwebSource, FilesSource
 from cluster.check import Mark, Row, check_surroundings
+from cluster.check_files import check_files
 from cluster.check_source import SourceCheck
+from cluster.check_web import check_service
 from cluster.cli.arguments import AsJson, JobFile, printer, texts
 from cluster.cli.exits import Exit
 from cluster.job import Job, load_job
@@ -16,6 +19,7 @@ from cluster.logs import start_log
 from cluster.profile import Trait, informed, traits
 from cluster.registry import register_job
 from cluster.services import services
+from cluster.sources import asking
 from storage.ledger.ledger import Ledger
 
 
@@ -59,6 +63,12 @@ def _ask_source(job: Job, ledger: Ledger) -> tuple[list[Row], tuple[Trait, ...]]
     """Every probe's row, and the profile as it is now that the ledger has what they showed."""
     name = job.source.name
     options = informed(job, ledger.jobs.profile(name)).source
+    if isinstance(options, DicomwebSource):
+        with asking(job, ledger) as service:
+            return list(check_service(service)), traits(job.source.profile, ledger.jobs.profile(name))
+    if isinstance(options, FilesSource):
+        register_job(job, ledger)
+        return list(check_files(options)), traits(job.source.profile, ledger.jobs.profile(name))
     source = DimseSource(options)
     today = datetime.now(ZoneInfo(job.job.time_zone)).date()
     probes = SourceCheck(source, options, job.receivers, job.state_dir, today)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from actors.dimse.store import StoreEnd
+from actors.options import CALLING_AE, DimseSource
 from actors.source import SourceUnreachable
 from cluster.cli.arguments import AsJson, JobFile, StudyUid, given_uid, printer, texts
 from cluster.cli.exits import Exit, Stop
@@ -110,7 +111,8 @@ def _send(out: Output, job: Job, found: Fetch, pacs: Pacs, sop_uid: Uid | None, 
     spool = Spool(job.state_dir / "fetch")
     place = LandingPlace(spool, MemoryBudget(MEMORY), IN_MEMORY)
     try:
-        answers = list(send(found, place, pacs, calling_ae=job.source.calling_ae_title, sop_uid=sop_uid))
+        calling_ae = job.source.calling_ae_title if isinstance(job.source, DimseSource) else CALLING_AE
+        answers = list(send(found, place, pacs, calling_ae=calling_ae, sop_uid=sop_uid))
     except SourceUnreachable as error:
         raise Stop(f"{pacs.ae_title} at {pacs.host}:{pacs.port} takes nothing: {error}") from None
     finally:

@@ -1,5 +1,7 @@
 """inventory: ask the archive what it holds, look into a sample of it, and report."""
 
+import csv
+import io
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
@@ -12,6 +14,17 @@ from rich.status import Status
 
 from cluster.cli.arguments import AsJson, JobFile, printer, texts
 from cluster.cli.exits import Exit, Stop
+from cluster.cli.reports import write_report
+from cluster.inventory.export import (
+    COLUMNS,
+    Compared,
+    Difference,
+    Kind,
+    UnusableExport,
+    compare,
+    open_export,
+    read_export,
+)
 from cluster.inventory.sample import SampleProgress, Sampler, SamplingRefused, Shelf
 from cluster.inventory.strata import spread
 from cluster.inventory.take import Pass, take_inventory
@@ -23,7 +36,7 @@ from cluster.profile import informed
 from cluster.registry import register_job
 from cluster.reports.counting import count
 from cluster.reports.inventory_figures import figures
-from cluster.reports.inventory_page import csv_of, json_of, page_of
+from cluster.reports.inventory_page import csv_of, inert, json_of, page_of
 from cluster.services import open_ledger
 from cluster.sources import asking, receiving
 from storage.ledger.inventory import SeenCounts
@@ -41,7 +54,6 @@ def add_to(app: typer.Typer) -> None:
         "inventory",
         **texts(
             "Enumerate the archive, however much it cuts its answers.",
-            "limosa inventory move.toml",
             "limosa inventory move.toml --sample 200 --report baseline.html --report baseline.csv",
             "limosa inventory move.toml --pass delta --days 14 --json",
             more="Interrupted, it continues where it was.",
@@ -63,6 +75,15 @@ def inventory(
         list[Path] | None,
         typer.Option(help="Write the baseline as .html, .json or .csv; may be given several times."),
     ] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="A CSV from the archive's database, to be held against its answers.")
+    ] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="With --export: FIELD=NAME of a column that is called otherwise.")
+    ] = None,
+    differences: Annotated[
+        Path | None, typer.Option(help="With --export: write what differs as CSV. It holds patients' numbers.")
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     reports = report or []
@@ -74,20 +95,21 @@ def inventory(
     with open_ledger(job) as ledger, _moving_line(out) as line:
         # Only to read the ledger, nobody has to stop.
         holding: AbstractContextManager[object] = ledger.job_lock(job.job.name)
-        with nullcontext() if which is Pass.NOTHING and not sample else holding:
+        with nullcontext() if which is Pass.NOTHING and not sample and export is None else holding:
             source_id = register_job(job, ledger).sources[job.source.name]
             job = informed(job, ledger.jobs.profile(job.source.name))
             done = _ask(job, ledger, which, days, line)
+            told = {} if export is None else _hold_against(export, column or [], differences, ledger, source_id)
             if sample:
                 _look(job, ledger, sample, line)
         seen = ledger.inventory.seen(source_id)
         cap = informed(job, ledger.jobs.profile(job.source.name)).find_cap
         doubts = sum(number for (kind, _), number in ledger.exceptions.counts().items() if kind in DOUBTS)
-        told: dict[str, Any] = summary(done, seen, cap, doubts, ledger.samples.totals().studies)
+        told = summary(done, seen, cap, doubts, ledger.samples.totals().studies) | told
         if reports:
             document = figures(count(job, ledger, datetime.now(UTC)))
             for path in reports:
-                _write(path, FORMS[path.suffix](document))
+                write_report(path, FORMS[path.suffix](document))
             told |= {"baseline": document} if as_json else {"reports": [str(path) for path in reports]}
     out.record(told)
     return Exit.EXCEPTIONS if doubts else Exit.DONE
@@ -98,7 +120,7 @@ def _ask(job: Job, ledger: Ledger, which: Pass, days: int | None, line: Status |
         if line is not None:
             line.update(f"{now.stage} {now.day or ''}: {now.asked} asked, {now.rows} answers, {now.new} new")
 
-    with asking(job) as source:
+    with asking(job, ledger) as source:
         return take_inventory(job, ledger, source, which=which, days=days, report=report)
 
 
@@ -113,22 +135,50 @@ def _look(job: Job, ledger: Ledger, wanted: int, line: Status | None) -> None:
     studies = ledger.samples.pick(spread(ledger.baselines.groups(today), wanted), job.job.name)
     shelf = Shelf()
     try:
-        with receiving(job, shelf.take) as (source, receiver):
+        with receiving(job, ledger, shelf.take) as (source, receiver):
             Sampler(source, shelf, ledger, receiver=receiver, quiet=job.source.quiet).look_into(studies, report)
     except SamplingRefused as error:
         raise Stop(f"{error}: have its administrator register it; `limosa check` says with which port.") from None
     except OSError as error:
-        raise Stop(f"port {job.receivers[0].port} cannot be had: {error.strerror}. End what listens there.") from None
+        raise Stop(f"{job.receivers[0].ae_title} cannot listen: {error.strerror}. End what has its port.") from None
 
 
-def _write(path: Path, text: str) -> None:
-    """The report is whole under its name, or the earlier one still is."""
-    draft = path.with_name(f".{path.name}.part")
+def _hold_against(
+    path: Path, given: list[str], differences: Path | None, ledger: Ledger, source_id: int
+) -> dict[str, Any]:
+    """What an export and the archive's answers differ in; what only the export has is in the ledger afterwards."""
+    columns: dict[str, str] = {}
+    for word in given:
+        name, _, column = word.partition("=")
+        columns[name] = column
+    if strange := [name for name in columns if name not in COLUMNS]:
+        raise Stop(f"--column {strange[0]}: the fields are {', '.join(COLUMNS)}")
+    found = io.StringIO()
+    writer = csv.writer(found, lineterminator="\r\n")
+    writer.writerow(("study_uid", "difference", "export", "archive"))
+
+    def tell(one: Difference) -> None:
+        if differences is not None:
+            writer.writerow((one.study_uid, one.kind.value, inert(one.export), inert(one.archive)))
+
     try:
-        draft.write_text(text, encoding="utf-8", newline="")
-        draft.replace(path)
-    except OSError as error:
-        raise Stop(f"{path} cannot be written: {error.strerror}") from None
+        with open_export(path) as file:
+            done = compare(read_export(file, columns), ledger, source_id, tell)
+    except UnusableExport as error:
+        raise Stop(f"{path} {error}") from None
+    if differences is not None:
+        write_report(differences, found.getvalue())
+    return told_export(done)
+
+
+def told_export(done: Compared) -> dict[str, Any]:
+    """What an export adds to the summary."""
+    return {
+        "export_rows": done.rows,
+        "export_unusable": done.unusable,
+        "export_repeated": done.repeated,
+        "export_differences": {kind.value: done.kinds.get(kind, 0) for kind in Kind},
+    }
 
 
 def summary(done: Progress, seen: SeenCounts, cap: int | None, doubts: int, sampled: int) -> dict[str, int | None]:

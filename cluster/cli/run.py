@@ -93,15 +93,16 @@ def run(
     out = printer(as_json)
     if dry_run:
         return foresee(job_file, request, out)
-    return execute(job_file, request, out, _view(out, quiet), Pause.ENDS if resume else Pause.HOLDS)
+    return execute(job_file, request, out, view_of(out, quiet), Pause.ENDS if resume else Pause.HOLDS)
 
 
 def validate(job_file: JobFile, quiet: Quiet = False, as_json: AsJson = False) -> int:
     out = printer(as_json)
-    return execute(job_file, Request(phase=Phase.VALIDATE), out, _view(out, quiet))
+    return execute(job_file, Request(phase=Phase.VALIDATE), out, view_of(out, quiet))
 
 
-def _view(out: Output, quiet: bool) -> AbstractContextManager[View]:
+def view_of(out: Output, quiet: bool) -> AbstractContextManager[View]:
+    """What shows how far a run is."""
     return nullcontext(View()) if quiet else live_view(out)
 
 

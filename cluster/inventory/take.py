@@ -11,6 +11,7 @@ from actors.source import Source
 from cluster.inventory.delta import delta_plan, recount_plan
 from cluster.inventory.plan import Plan, Stage
 from cluster.inventory.recount import RecountPlan
+from cluster.inventory.tree import refresh_index
 from cluster.inventory.walk import Progress, Reuse, Walk
 from cluster.job import Job
 from cluster.profile import informed
@@ -56,6 +57,7 @@ def take_inventory(
         ledger.inventory.begin_generation()
     elif which is Pass.CONTINUE and ledger.inventory.ended(source_id):
         return Progress(stage=Stage.DONE.value, day=None)
+    refresh_index(job, ledger, source_id, report)
     now = datetime.now(ZoneInfo(job.job.time_zone))
     today = now.date()
     log = structlog.get_logger("limosa.inventory")

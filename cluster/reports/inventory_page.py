@@ -55,11 +55,11 @@ def csv_of(document: Mapping[str, Any]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(CSV_COLUMNS)
-    writer.writerows(tuple(_inert(cell) for cell in row) for row in _lines(document))
+    writer.writerows(tuple(inert(cell) for cell in row) for row in _lines(document))
     return text.getvalue()
 
 
-def _inert(cell: object) -> object:
+def inert(cell: object) -> object:
     """Text that no spreadsheet takes for a formula: shapes and device names may begin with anything."""
     return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
 

@@ -20,4 +20,6 @@ def render(template: str, values: Mapping[str, Any]) -> str:
     pages.filters["count"] = told_count
     pages.filters["bytes"] = told_bytes
     pages.filters["share"] = lambda row: told_share(row["count"], row["of"])
+    pages.filters["percent"] = lambda share: f"{100 * share:.2g} %"
+    pages.filters["day"] = lambda day: f"{day[:4]}-{day[4:6]}-{day[6:]}" if day.isdigit() else day
     return pages.get_template(template).render(**values)

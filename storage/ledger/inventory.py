@@ -1,7 +1,7 @@
 """What the archive says it has: windows asked, answers kept, studies found."""
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -57,6 +57,18 @@ class SeenCounts:
     """As the archive claims, of the studies seen."""
     uncounted: int
     """Seen studies for which the archive gave no instance count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedStudy:
+    """What the archive claims of a study, as far as another list may say otherwise."""
+
+    study_uid: Uid
+    patient_id: str | None
+    accession: str | None
+    study_date: str | None
+    series_count: int | None
+    instance_count: int | None
 
 
 def pack_answers(raw: Sequence[bytes]) -> bytes:
@@ -220,6 +232,31 @@ class Inventory:
             )
         assert row is not None  # an aggregate without grouping has one row
         return row
+
+    def claimed(self, source_id: int, studies: Sequence[Uid]) -> dict[Uid, ClaimedStudy]:
+        """What the current generation's answers say of those of the studies that it met."""
+        with self._pool.transaction("read claims of studies") as conn:
+            rows = conn.cursor(row_factory=class_row(ClaimedStudy)).execute(
+                "select s.study_uid, s.patient_id, s.accession, s.study_date, s.series_count, s.instance_count"
+                " from study s, job j where s.source_id = %s and s.study_uid = any(%s) and s.generation = j.generation",
+                (source_id, list(studies)),
+            )
+            return {row.study_uid: row for row in rows}
+
+    def seen_uids(self, source_id: int, *, page: int = 10_000) -> Iterator[Uid]:
+        """Every study of the current generation, in order of their UIDs, page by page."""
+        after = ""
+        while True:
+            with self._pool.transaction("list seen") as conn:
+                rows = conn.execute(
+                    "select study_uid from study where source_id = %s and generation = (select generation from job)"
+                    " and study_uid > %s order by study_uid limit %s",
+                    (source_id, after, page),
+                ).fetchall()
+            yield from (row[0] for row in rows)
+            if len(rows) < page:
+                return
+            after = rows[-1][0]
 
     def unseen(self, source_id: int, *, after: Uid | None = None, limit: int = 10_000) -> tuple[Uid, ...]:
         """Known studies that the current generation has not met, a page in order of their UIDs."""

@@ -15,10 +15,12 @@ from storage.ledger.deciding import Decisions
 from storage.ledger.dose import Doses
 from storage.ledger.exceptions import Exceptions
 from storage.ledger.facts import Facts
+from storage.ledger.files import Files
 from storage.ledger.identity import Identity
 from storage.ledger.inventory import Inventory
 from storage.ledger.job import JobLock, Jobs
 from storage.ledger.pace import Paces
+from storage.ledger.pilots import Pilots
 from storage.ledger.plan import Plan
 from storage.ledger.pool import PATIENCE, Pool
 from storage.ledger.samples import Samples
@@ -39,7 +41,9 @@ class Ledger:
         self._pool = Pool(url, size=pool_size, patience=patience)
         self.jobs = Jobs(self._pool)
         self.inventory = Inventory(self._pool)
+        self.files = Files(self._pool)
         self.samples = Samples(self._pool)
+        self.pilots = Pilots(self._pool)
         self.baselines = Baselines(self._pool)
         self.plan = Plan(self._pool)
         self.claims = Claims(self._pool)

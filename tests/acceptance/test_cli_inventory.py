@@ -123,6 +123,30 @@ def test_a_browser_shows_the_page_without_scrolling_sideways(baseline: Any, tmp_
     assert "<h2>Findings</h2>" in shown
 
 
+def test_a_pilot_moves_its_days_and_says_what_that_means_for_the_rest(
+    baseline: Any, world: Any, tmp_path: Path
+) -> None:
+    page, twin = tmp_path / "pilot.html", tmp_path / "pilot.json"
+    foreseen = json.loads(world.run("pilot", str(world.file), "--days", "6", "--limit", "8", "--dry-run", "--json"))
+
+    told = json.loads(
+        world.run(
+            *("pilot", str(world.file), "--days", "6", "--limit", "8", "--quiet", "--json"),
+            *("--report", str(page), "--report", str(twin)),
+            rc=2,
+        )
+    )
+
+    assert list(Draft202012Validator(schema("pilot-report")).iter_errors(told)) == []
+    assert json.loads(twin.read_text()) == told
+    assert [row["day"] for row in told["days"]] == [row["day"] for row in foreseen]
+    assert told["studies"] == told["ended"] == sum(row["moved"] for row in foreseen) <= 8
+    assert told["expected"]["archive_studies"] == STUDIES
+    # Eight studies are too few to promise anything of the rest, whatever became of them.
+    assert told["decision"] == "go, with conditions", told["reasons"]
+    assert "GO, WITH CONDITIONS" in page.read_text()
+
+
 def browser(page: Path, width: int) -> str:
     """The page as the browser has built it."""
     assert CHROMIUM is not None

@@ -97,7 +97,7 @@ SETTINGS = sorted({(path, name): field for path, name, field in tables(Job)}.ite
 def test_every_setting_is_listed_with_its_default(place: tuple[str, str], field: FieldInfo) -> None:
     path, name = place
 
-    rows = section(page("job-file"), path)
+    rows = section(page("job-file") + page("job-file-sources"), path)
 
     row = f"| `{name}` | {shown(field)} | "
     assert row in rows, f"under {path}: {row}{field.description} |"
@@ -106,7 +106,7 @@ def test_every_setting_is_listed_with_its_default(place: tuple[str, str], field:
 def test_no_setting_is_listed_that_does_not_exist() -> None:
     known = {name for (_, name), _ in SETTINGS}
 
-    listed = set(re.findall(r"^\| `(\w+)` \|", page("job-file"), re.MULTILINE))
+    listed = set(re.findall(r"^\| `(\w+)` \|", page("job-file") + page("job-file-sources"), re.MULTILINE))
 
     assert listed <= known
 

@@ -1,0 +1,1 @@
+"""Archives that are folders: the tree of a vendor's export, with or without DICOMDIR."""

@@ -1,0 +1,106 @@
+"""A DICOMweb service as a source: what Orthanc holds arrives as it holds it."""
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.options import DicomwebSource
+from actors.source import FindEnd, MoveEnd, MoveTarget, SourceUnreachable, StudyWindow
+from actors.start import start_mover
+from actors.web.source import WebSource
+from imaging.part10 import encode_meta
+from imaging.uid import Uid
+from infra.simulator import Archive, synthetic_archive
+from infra.simulator.peers import ORTHANC_WEB, OrthancPeer
+from infra.simulator.webarchive import WebArchive
+from storage.ledger.records import Verdict
+
+
+def options(url: str, **more: Any) -> DicomwebSource:
+    return DicomwebSource.model_validate({"kind": "dicomweb", "url": url, **more})
+
+
+def asked_only(url: str) -> WebSource:
+    return WebSource(options(url), lambda incoming: 0, None)
+
+
+def files_of(archive: Archive, folder: Path) -> list[Path]:
+    folder.mkdir()
+    made: list[Path] = []
+    for number, image in enumerate(archive.manifest()):
+        made.append(folder / f"{number}.dcm")
+        meta = encode_meta(image.sop_class, image.sop_uid, image.transfer_syntax)
+        made[-1].write_bytes(meta + image.dataset())
+    return made
+
+
+@pytest.mark.peer("orthanc")
+def test_what_a_service_holds_arrives_to_the_byte(engine: Any, free_port: Any, tmp_path: Path) -> None:
+    archive = synthetic_archive(studies=4, instances=3, side=16)
+    with OrthancPeer(tmp_path / "orthanc", port=free_port(), http_port=free_port(), **ORTHANC_WEB) as orthanc:
+        orthanc.load(files_of(archive, tmp_path / "files"))
+        job = engine(1, receiver_port=1)
+        job.job = replace(job.job, source=options(orthanc.web_url))
+        source = asked_only(orthanc.web_url)
+        job.ledger.inventory.begin_generation()
+        everything = source.find_studies(StudyWindow())
+        job.ledger.inventory.record_answer(job.job.source_id, everything, Verdict.COMPLETE)
+        job.plan()
+        job.processes.append(start_mover(replace(job.mover_setup("mover-0"), receiver=None)))
+        job.start_validator()
+        job.finish()
+        job.stop()
+
+    job.assert_delivered(archive.manifest())
+    assert {one.study_uid: one.instance_count for one in everything.studies} == {
+        uid: len(archive.manifest().of_study(uid)) for uid in archive.manifest().study_uids
+    }
+    assert all(one.patient_name and one.modalities for one in everything.studies)
+
+
+@pytest.mark.peer("orthanc")
+def test_a_service_is_asked_by_the_same_windows_as_a_pacs(free_port: Any, tmp_path: Path) -> None:
+    archive = synthetic_archive(studies=8, instances=1, side=8)
+    with OrthancPeer(tmp_path / "orthanc", port=free_port(), http_port=free_port(), **ORTHANC_WEB) as orthanc:
+        orthanc.load(files_of(archive, tmp_path / "files"))
+        source = asked_only(orthanc.web_url)
+        source.echo()
+        everything = source.find_studies(StudyWindow())
+        one = next(each for each in everything.studies if each.study_date and each.patient_id)
+        day = date.fromisoformat(f"{one.study_date[:4]}-{one.study_date[4:6]}-{one.study_date[6:]}")
+        answers = [
+            source.find_studies(window)
+            for window in (
+                StudyWindow(date_from=day, date_to=day),
+                StudyWindow(patient_id=one.patient_id),
+                StudyWindow(study_uids=(one.study_uid,)),
+            )
+        ]
+        nothing = source.find_studies(StudyWindow(patient_id="NOBODY"))
+        source.close()
+
+    assert everything.end is FindEnd.SUCCESS
+    assert len(everything.studies) == 8
+    assert all(one.study_uid in {each.study_uid for each in answer.studies} for answer in answers)
+    assert nothing.studies == ()
+
+
+def test_a_study_that_the_service_does_not_have_brings_nothing(tmp_path: Path) -> None:
+    came: list[str] = []
+    with WebArchive(tmp_path / "web") as web:
+        source = WebSource(options(web.url), lambda incoming: came.append(incoming.sop_uid) or 0, None)
+
+        outcome = source.retrieve(MoveTarget(study_uid=Uid("1.2.3")), "", lambda: False)
+
+    assert (outcome.end, outcome.completed, came) == (MoveEnd.SUCCESS, 0, [])
+
+
+def test_a_service_that_is_away_is_unreachable(free_port: Any) -> None:
+    source = asked_only(f"http://127.0.0.1:{free_port()}/dicom-web")
+
+    with pytest.raises(SourceUnreachable):
+        source.echo()
+    assert source.find_studies(StudyWindow()).end is FindEnd.LOST
