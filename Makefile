@@ -15,7 +15,7 @@ ONLY ?=
 RESULTS := perf/results/bench.json
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint demo chaos big fuzz bench bench-quick ledger-scale planted-faults planning clean
+.PHONY: help venv test lint demo chaos shipment big fuzz bench bench-quick ledger-scale planted-faults planning clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -42,6 +42,9 @@ demo: $(STAMP) ## a whole migration on this machine, ending in a proof
 
 chaos: $(STAMP) ## kill movers, drivers, Postgres and S3 while studies move; ROUNDS=10 SEED=...
 	LIMOSA_CHAOS_ROUNDS=$(ROUNDS) LIMOSA_CHAOS_SEED=$(SEED) $(BIN)/pytest tests/chaos --timeout=0
+
+shipment: $(STAMP) ## ship two devices from an archive to a bucket, with damage on the way, and account for everything
+	$(BIN)/python tests/rehearsal/shipment.py
 
 big: $(STAMP) ## move one instance of two gigabytes through a mover of half a gigabyte
 	$(BIN)/pytest -m big

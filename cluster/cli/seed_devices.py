@@ -98,16 +98,18 @@ def init(
 
 def status(job_file: JobFile, as_json: AsJson = False) -> int:
     job = load_job(job_file)
-    free: dict[str, int] = {}
+    found: dict[str, dict[str, Any]] = {}
     for options in job.destinations:
         if options.kind == "seed":
             try:
-                free |= {each.id: max(0, each.free() - options.room_kept) for each in attached(options, ())}
+                for each in attached(options, ()):
+                    room = 0 if each.sealed else max(0, each.free() - options.room_kept)
+                    found[each.id] = {"serial": each.serial or None, "loadable": room}
             except Rejected:
                 continue
     with open_ledger(job) as ledger:
         rows: list[dict[str, Any]] = [
-            asdict(row) | {"loadable": free.get(row.device_id)} for row in ledger.seeds.devices()
+            asdict(row) | found.get(row.device_id, {"loadable": None}) for row in ledger.seeds.devices()
         ]
     printer(as_json).rows(
         "devices",
