@@ -55,7 +55,7 @@ def add_to(app: typer.Typer) -> None:
             "limosa audit take move.toml --sample 10 --destination vna --json",
             more="Of each kind of study and year so many studies, of each series its first, middle and last instance. "
             "Where the destination is a DICOM service, the same instances are read back from it and compared: that "
-            "shows what it drops. Ends with 2 while an element needs a person's word.",
+            "shows what it drops. Ends with 2 while an element needs a word, or where nothing was looked at.",
         ),
     )(take)
     group.command(
@@ -96,7 +96,8 @@ def take(
     if html is not None:
         _write(html, page_of(document))
     _show(document, as_json)
-    return Exit.EXCEPTIONS if document["open"] else Exit.DONE
+    # A sample of nothing finds nothing; that must not look like an audit that went well.
+    return Exit.EXCEPTIONS if document["open"] or not document["sample"]["instances"] else Exit.DONE
 
 
 def decide(
@@ -126,6 +127,7 @@ def decide(
             by=by or getpass.getuser(),
             note=note,
         )
+    typer.echo(f"{creator.strip()} ({number[1].upper()},xx{low[1].upper() if low else '..'}): {fate.value}", err=True)
 
 
 def _destination(job: Job, named: str | None) -> str:
@@ -153,6 +155,9 @@ def _show(document: dict[str, Any], as_json: bool) -> None:
         {**block, "elements": len(block["elements"]), "roles": " ".join(block["roles"])} for block in document["blocks"]
     ]
     out.rows("private blocks", columns, rows)
+    if not document["sample"]["instances"]:
+        out.say("Nothing was looked at: no study is written yet, or none could be read. Move some of everything first.")
+        return
     trip = document["round_trip"]
     if trip is not None:
         out.rows("what came back otherwise", ("element", "change", "instances"), trip["differences"])

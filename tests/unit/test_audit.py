@@ -186,3 +186,24 @@ def test_the_page_shows_names_of_archives_as_text() -> None:
     assert STRANGER not in page
     assert "&lt;script&gt;" in page
     assert "Jane" not in page
+
+
+def test_a_page_of_nothing_does_not_look_like_an_audit_that_went_well() -> None:
+    empty = document_of(
+        Audited(
+            job="move",
+            at=AT,
+            seed="1",
+            destination="vna",
+            keeps_bytes=True,
+            chosen=[],
+            tally=Tally(),
+            round_trip=None,
+            decisions=[],
+        )
+    )
+
+    page = page_of(empty)
+
+    assert "nothing was looked at" in page
+    assert "nothing is open" not in page
