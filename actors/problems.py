@@ -188,6 +188,18 @@ CATALOGUE: dict[str, ProblemClass] = {
         False,
         "Objects are at the far side that nobody sealed. Find out who put them there before the images are used.",
     ),
+    "COMMITMENT_REFUSED": ProblemClass(
+        Severity.CRITICAL,
+        True,
+        "The destination does not commit itself to instances that it took. Check them there, send them again by "
+        "resolving as renew, or mend it; " + _AGAIN,
+    ),
+    "COMMITMENT_MISSING": ProblemClass(
+        Severity.ERROR,
+        True,
+        "The destination was asked to commit itself and did not answer in time. Check that it knows our AE title at "
+        f"the commitment port; {_AGAIN}",
+    ),
     "INTERNAL_FAULT": ProblemClass(
         Severity.ERROR,
         True,

@@ -40,10 +40,10 @@ NO_DELAY = timedelta(0)
 REFUSES_US = frozenset(
     {
         "401", "403", "AccessDenied", "AllAccessDisabled", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken",
-        "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired", "NoSuchBucket",
+        "ASSOCIATION_REFUSED", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired", "NoSuchBucket",
     }
 )  # fmt: skip
-"""S3 error codes that speak of our key, our clock or the bucket and never of one object."""
+"""Codes of S3, HTTP and DIMSE that speak of our key, our clock, our title or the bucket and never of one object."""
 OURS = frozenset({"ledger", "spool", "quarantine"})
 """Places of errors that say nothing about a destination."""
 SERVED_LATELY = timedelta(minutes=1)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Protocol
 
 from actors.coercion_options import NO_COERCION, CoercionOptions
+from actors.destination_options import DestinationOptions
 from actors.dose_options import NO_DOSE, DoseOptions
 from actors.identity_options import IdentityOptions
 from actors.options import AnySource, MoverLimits, Receiver
 from storage.ledger.address import LedgerAddress
-from storage.sinks.options import SinkOptions
 
 
 class HoursWindow(Protocol):
@@ -31,7 +31,7 @@ class JobSetup:
     """Keys the hash that stands for a study in logs; from the ledger."""
     source: AnySource
     source_id: int
-    destinations: tuple[SinkOptions, ...]
+    destinations: tuple[DestinationOptions, ...]
     inline: str
     """Name of the destination that is written while instances arrive."""
     limits: MoverLimits

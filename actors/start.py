@@ -1,6 +1,6 @@
 """Puts a worker process together from its setup: the only place where the pieces meet."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,8 +9,12 @@ from typing import Any, Literal
 from blake3 import blake3
 
 from actors.arrivals import Arrivals
+from actors.committing import report_to
+from actors.destination_options import DimseOptions
+from actors.destinations import open_destination
 from actors.dimse.handover import HandoverServer
 from actors.dimse.receiver import Receiver
+from actors.dimse.reports import ReportListener
 from actors.dimse.tls import receiver_context
 from actors.feeder import Feeder
 from actors.logs import log_to
@@ -25,7 +29,6 @@ from actors.validator import Validator
 from actors.worker import Tally, Worker
 from storage.budget import MemoryBudget
 from storage.ledger.ledger import Ledger
-from storage.sinks.open import open_sink
 from storage.sinks.protocol import Sink
 from storage.spool import LandingPlace, Quarantine, Spool
 
@@ -79,7 +82,7 @@ class Desk:
 def _furnish(stack: ExitStack, setup: JobSetup, name: str, lanes: int | Literal["auto"], used: Collection[str]) -> Desk:
     log_to(setup.folder / "logs" / f"{name}.jsonl", setup.log_level)
     # Only what it uses: a device that is not mounted must not keep a mover from starting.
-    sinks = {options.name: open_sink(options) for options in setup.destinations if options.name in used}
+    sinks = {options.name: open_destination(options) for options in setup.destinations if options.name in used}
     writers = max(sink.traits.writer_memory for sink in sinks.values())
     if lanes == AUTO:
         lanes = lanes_within(setup.limits.memory, writers, setup.source.bounds.most)
@@ -209,6 +212,9 @@ def start_validator(setup: ValidatorSetup) -> Process:
     job = setup.job
     with ExitStack() as stack:
         desk = _furnish(stack, job, setup.name, setup.lanes, setup.destinations)
+        for listener in _report_listeners(job, setup.destinations, desk.ledger):
+            listener.start()
+            stack.callback(listener.stop)
         tally = Tally()
         validator = Validator(
             name=setup.name,
@@ -232,6 +238,15 @@ def start_validator(setup: ValidatorSetup) -> Process:
                 tally=tally,
             ),
         )
+
+
+def _report_listeners(job: JobSetup, names: Collection[str], ledger: Ledger) -> Iterator[ReportListener]:
+    """Where archives that commit themselves to instances tell so."""
+    for options in job.destinations:
+        if options.name in names and isinstance(options, DimseOptions) and options.commitment is not None:
+            told = options.commitment
+            tls = None if told.tls is None else receiver_context(told.tls)
+            yield ReportListener(told.host, told.port, options.calling_ae_title, report_to(ledger), tls=tls)
 
 
 def _run(stack: ExitStack, worker: Worker[Any]) -> Process:

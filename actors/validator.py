@@ -4,13 +4,15 @@ Nothing is `validated` without it: every instance is read, described anew, and i
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import cast
 
+from actors.committing import Committer, Committing
 from actors.copying import landed, one_by_one, reader_of
 from actors.custody import validated_note
 from actors.leases import Lease
 from actors.options import MoverLimits
 from actors.settling import Settling
-from actors.verify import COMPARED, SAME_INSTANCE, ReadBack
+from actors.verify import COMPARED, ReadBack
 from actors.worker import Tally, Turn
 from imaging.errors import Refused
 from imaging.facts import InstanceFacts
@@ -27,7 +29,8 @@ from storage.packs.index import InvalidIndex
 from storage.packs.model import Container, Member, PackId
 from storage.packs.naming import instance_key, strangers
 from storage.packs.reader import PackReader
-from storage.sinks.protocol import Sink
+from storage.sinks.protocol import Proof, Sink
+from storage.sinks.sameness import SAME_INSTANCE
 from storage.spool import LandingPlace
 
 
@@ -55,6 +58,7 @@ class Validator:
         self._likenesses = Likenesses()
         self._tally = tally
         self._settling = Settling(ledger=ledger, limits=limits, tally=tally, study_ref=study_ref, kind="validator")
+        self._committing = Committing(ledger=ledger, settling=self._settling, tally=tally)
 
     def claim(self) -> ValidateClaim | None:
         return self._ledger.claims.validate(
@@ -70,6 +74,9 @@ class Validator:
     def work(self, lane: int, lease: Lease[ValidateClaim], stop: Callable[[], bool]) -> Turn:
         del lane
         claim = lease.claim
+        sink = self._sinks[claim.destination]
+        if sink.traits.proof is Proof.COMMITMENT:
+            return self._commit(claim, cast(Committer, sink), stop)
         try:
             read_back, around = self._read_back(claim, stop)
         except IntegrityError as error:
@@ -94,6 +101,12 @@ class Validator:
         )
         self._tally.add(studies=1, instances=read_back.instances, size=read_back.bytes)
         return Turn.WORKED
+
+    def _commit(self, claim: ValidateClaim, sink: Committer, stop: Callable[[], bool]) -> Turn:
+        try:
+            return self._committing.work(claim, sink, stop)
+        except Exception as error:
+            return self._settling.after(claim, error)
 
     def _read_back(self, claim: ValidateClaim, stop: Callable[[], bool]) -> tuple[ReadBack | None, str]:
         """What was read, None when stopped; and what is wrong although every instance is right."""

@@ -13,6 +13,8 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from actors.destination_options import DestinationOptions
+from actors.destinations import open_destination
 from cluster.advice import advice, advice_on
 from cluster.job import Job
 from cluster.registry import register_job
@@ -20,8 +22,6 @@ from cluster.services import Services
 from storage.errors import StorageError
 from storage.ledger.ledger import Ledger
 from storage.ledger.migrate import migrate, migrations
-from storage.sinks.open import open_sink
-from storage.sinks.options import SinkOptions
 
 ROOM = 20 << 30
 """Bytes the state folder should have free: spool, logs and, embedded, the ledger of a pilot."""
@@ -117,12 +117,12 @@ def _ray(job: Job) -> Row:
         )
 
 
-def _sink_probe(options: SinkOptions) -> Callable[[], Sequence[Row]]:
+def _sink_probe(options: DestinationOptions) -> Callable[[], Sequence[Row]]:
     def probe() -> list[Row]:
         name = f"destination {options.name}"
         rows: list[Row] = []
         try:
-            for found in open_sink(options).probe():
+            for found in open_destination(options).probe():
                 rows.append(
                     Row(
                         what=f"{name}: {found.what}",
@@ -138,5 +138,5 @@ def _sink_probe(options: SinkOptions) -> Callable[[], Sequence[Row]]:
     return probe
 
 
-def _step(options: SinkOptions, advised: str) -> str:
+def _step(options: DestinationOptions, advised: str) -> str:
     return advised or f"Correct the destination {options.name} in the job file, or its permissions."

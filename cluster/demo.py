@@ -18,6 +18,7 @@ from pathlib import Path
 from string import Template
 from types import FrameType
 
+from actors.destinations import open_destination
 from cluster.demo_accidents import Accidents
 from cluster.demo_folder import DemoFolder, own_folder
 from cluster.demo_proof import Comparison, compare
@@ -42,7 +43,6 @@ from cluster.services import Services, services
 from cluster.summary import Summary, list_destination, summarise
 from storage.ledger.ledger import Ledger
 from storage.ledger.migrate import migrate
-from storage.sinks.open import open_sink
 
 Tell = Callable[[str], None]
 
@@ -145,7 +145,7 @@ def _migrate(
     with Accidents(ledger, running.inline, ports.receiver, tell) as accidents:
         driver.execute()
     tell("nothing is left to do; every destination is listed and compared with the archive")
-    sinks = [open_sink(options) for options in running.destinations]
+    sinks = [open_destination(options) for options in running.destinations]
     summary = summarise(ledger, {sink.name: list_destination(ledger, sink) for sink in sinks})
     without = frozenset({archive.unsent.study_uid})
     return Outcome(

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, field_
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from actors.coercion_options import NO_COERCION, CoercionOptions
+from actors.destination_options import DimseOptions
 from actors.dose_options import NO_DOSE, DoseOptions
 from actors.identity_options import IdentityOptions
 from actors.options import SELF_SERVED, MoverLimits, Options, Receiver, SourceOptions
@@ -132,10 +133,16 @@ class DicomwebDestination(DicomwebOptions, _Inline):
     """A DICOMweb destination of the job file."""
 
 
-Destination = Annotated[S3Destination | SeedDestination | DicomwebDestination, Field(discriminator="kind")]
+class DimseDestination(DimseOptions, _Inline):
+    """A DIMSE destination of the job file."""
 
 
-SERVICES = (DicomwebDestination,)
+Destination = Annotated[
+    S3Destination | SeedDestination | DicomwebDestination | DimseDestination, Field(discriminator="kind")
+]
+
+
+SERVICES = (DicomwebDestination, DimseDestination)
 """Destinations that hold instances and no packs."""
 
 
@@ -211,6 +218,13 @@ class Job(BaseSettings):
                 "destinations: the others would be fed from a DICOM service, which need not give back the bytes it was "
                 "sent; put an s3 or seed destination among them, or make a job for each"
             )
+        problems += [
+            f"destinations: the commitment port {item.commitment.port} of {item.name!r} is a receiver's"
+            for item in self.destinations
+            if isinstance(item, DimseDestination)
+            and item.commitment is not None
+            and item.commitment.port in {receiver.port for receiver in self.receivers}
+        ]
         if problems:
             raise ValueError("\n".join(problems))
         return self

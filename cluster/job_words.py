@@ -70,7 +70,7 @@ def wanted(kind: str, context: Mapping[str, Any]) -> str | None:
     if kind == "string_pattern_mismatch":
         return SHAPES.get(str(context.get("pattern")))
     if kind == "union_tag_not_found":
-        return _WANTED[kind].format(tags="s3, seed and dicomweb")
+        return _WANTED[kind].format(tags="s3, seed, dicomweb and dimse")
     told = _WANTED.get(kind)
     return None if told is None else told.format_map({name: _listed(value) for name, value in context.items()})
 

@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 from actors.options import AUTO
 from actors.tuning import Bounds
-from cluster.job import Destination, DicomwebDestination, Job, S3Destination
+from cluster.job import Destination, DicomwebDestination, DimseDestination, Job, S3Destination
 from storage.ledger.job import DestinationSpec, Registered, SourceSpec
 from storage.ledger.ledger import Ledger
 
@@ -46,6 +46,8 @@ def pull_bounds(job: Job) -> Bounds:
 
 def _place(item: Destination) -> str:
     """What names the place where bytes are: not how it is reached or paid for. Devices come and go."""
+    if isinstance(item, DimseDestination):
+        return f"dimse:{item.ae_title}@{item.host}:{item.port}"
     if isinstance(item, DicomwebDestination):
         service = urlsplit(item.url)
         return f"dicomweb:{service.netloc}{service.path}"

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import structlog
 
+from actors.destinations import open_destination
 from actors.leases import RENEWALS_PER_LEASE
 from cluster.destinations import attach_destinations
 from cluster.growth import MoverPool
@@ -35,7 +36,6 @@ from storage.ledger.job import JobHeld, JobLock, Registered
 from storage.ledger.ledger import Ledger
 from storage.ledger.pool import PLACE
 from storage.ledger.records import DestinationState, LeaseKind
-from storage.sinks.open import open_sink
 
 LOOK = 1.0
 """Seconds between two looks at the ledger: each is a handful of counts."""
@@ -349,7 +349,7 @@ class Run:
         for options in self._services.destinations:
             live = self._ledger.uploads.live_upload_ids(registered.destinations[options.name])
             try:
-                swept = open_sink(options).sweep(live)
+                swept = open_destination(options).sweep(live)
             except (Retryable, Rejected) as error:
                 # An endpoint that is away or refuses us now is swept by the next run; the summary says what it lacks.
                 self._log.warning("sweep_failed", destination=options.name, code=error.code)

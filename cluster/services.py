@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from cluster.job import EMBEDDED, Destination, DicomwebDestination, Job, S3Destination
+from actors.destination_options import DestinationOptions, DimseOptions
+from cluster.job import EMBEDDED, Destination, DicomwebDestination, DimseDestination, Job, S3Destination
 from infra.embedded.postgres import EmbeddedPostgres
 from infra.embedded.seaweedfs import EmbeddedS3
 from storage.ledger.address import LedgerAddress
 from storage.ledger.ledger import Ledger
 from storage.ledger.migrate import migrate
-from storage.sinks.options import DicomwebOptions, S3Options, SeedOptions, SinkOptions
+from storage.sinks.options import DicomwebOptions, S3Options, SeedOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,7 @@ class Services:
     """Where the job's services are, for as long as the block lasts."""
 
     ledger: LedgerAddress
-    destinations: tuple[SinkOptions, ...]
+    destinations: tuple[DestinationOptions, ...]
     inline: str
     """Name of the destination that is written while the source sends."""
     embedded: "tuple[Embedded, ...]"
@@ -130,8 +131,10 @@ def _alone(in_use: int) -> bool:
     return True
 
 
-def _sink(item: Destination, endpoint: EmbeddedS3 | None, folder: Path) -> SinkOptions:
+def _sink(item: Destination, endpoint: EmbeddedS3 | None, folder: Path) -> DestinationOptions:
     given = item.model_dump(exclude={"inline"})
+    if isinstance(item, DimseDestination):
+        return DimseOptions(**given)
     if isinstance(item, DicomwebDestination):
         return DicomwebOptions(**given)
     if not isinstance(item, S3Destination):

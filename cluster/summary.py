@@ -8,6 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from actors.destination_options import DestinationOptions
+from actors.destinations import open_destination
 from cluster.exit import Exit
 from storage.durable import sync_folder
 from storage.errors import StorageError
@@ -15,8 +17,6 @@ from storage.ledger.ledger import Ledger
 from storage.ledger.lifecycle import DeliveryState, StudyState
 from storage.ledger.records import DestinationState, OpenProblem
 from storage.ledger.status import SourceRow
-from storage.sinks.open import open_sink
-from storage.sinks.options import SinkOptions
 from storage.sinks.protocol import Sink
 
 T = TypeVar("T")
@@ -179,7 +179,7 @@ class Listing:
     """Why it could not be asked."""
 
 
-def list_destinations(ledger: Ledger, destinations: Iterable[SinkOptions]) -> dict[str, Listing]:
+def list_destinations(ledger: Ledger, destinations: Iterable[DestinationOptions]) -> dict[str, Listing]:
     """As `list_destination`, of each; a destination that cannot be asked says so in its listing.
 
     A device that was taken away, or an endpoint that is down, must not hide what the others hold.
@@ -187,7 +187,7 @@ def list_destinations(ledger: Ledger, destinations: Iterable[SinkOptions]) -> di
     found: dict[str, Listing] = {}
     for options in destinations:
         try:
-            sink = open_sink(options)
+            sink = open_destination(options)
             if sink.traits.listed:
                 found[options.name] = list_destination(ledger, sink)
         except StorageError as error:

@@ -13,7 +13,17 @@ from datetime import timedelta
 
 from actors.dimse import pdata
 from actors.dimse.associate import AssociateRequest, Proposal, accepted
-from actors.dimse.command import HAS_DATASET, NO_DATASET, RESPONSE, Command, Tag, Verb, encode_command, parse_command
+from actors.dimse.command import (
+    HAS_DATASET,
+    NO_DATASET,
+    RESPONSE,
+    Command,
+    Tag,
+    Verb,
+    encode_command,
+    encode_response,
+    parse_command,
+)
 from actors.dimse.items import decode_accept, decode_rejection, encode_request
 from actors.dimse.limits import COMMAND_CAP, MAX_PDU
 from actors.dimse.violation import PeerGone, ProtocolViolation, Violation
@@ -172,14 +182,15 @@ class Conversation:
         self._stop = stop
         self._message_id = self._message_id % 0xFFFF + 1
         seconds = patience.total_seconds()
-        every = {**values, Tag.MESSAGE_ID: self._message_id, Tag.AFFECTED_SOP_CLASS: context.abstract_syntax.encode()}
+        named = Tag.REQUESTED_SOP_CLASS if verb is Verb.N_ACTION else Tag.AFFECTED_SOP_CLASS
+        every = {**values, Tag.MESSAGE_ID: self._message_id, named: context.abstract_syntax.encode()}
         command = encode_command(verb, every, dataset_type=NO_DATASET if dataset is None else HAS_DATASET)
         for pdu in pdata.encode_message(context.id, command, dataset, self._peer_max_pdu):
             self._wire.send(pdu, seconds)
         while True:
             if stop():
                 raise PeerGone
-            response = self._hear(context, seconds)
+            response = _response(*self._hear(context, seconds))
             if response.command.field != verb | RESPONSE:
                 raise ProtocolViolation(Violation.UNEXPECTED_PDU)
             if response.command.number(Tag.RESPONDED_TO) != self._message_id:
@@ -194,7 +205,26 @@ class Conversation:
             yield response
             return
 
-    def _hear(self, context: Context, seconds: float) -> Response:
+    def listen(self, context: Context, patience: timedelta, handle: Callable[[Command, bytes], int]) -> bool:
+        """A request of the peer's came within `patience` and has the status of `handle` for an answer; False: none.
+
+        After False the association is only good for a release. Raises as `ask`.
+        """
+        seconds = patience.total_seconds()
+        try:
+            command, dataset = self._hear(context, seconds)
+        except ProtocolViolation as violation:
+            if violation.reason is Violation.SILENT:
+                return False
+            raise
+        if command.field & RESPONSE:
+            raise ProtocolViolation(Violation.UNEXPECTED_PDU)
+        answer = encode_response(command, handle(command, dataset))
+        for pdu in pdata.encode_message(context.id, answer, None, self._peer_max_pdu):
+            self._wire.send(pdu, seconds)
+        return True
+
+    def _hear(self, context: Context, seconds: float) -> tuple[Command, bytes]:
         octets, command = bytearray(), None
         cap = COMMAND_CAP
         deadline = time.monotonic() + seconds
@@ -218,10 +248,10 @@ class Conversation:
                 if not control & pdata.LAST:
                     continue
                 if command is not None:
-                    return _response(command, bytes(octets))
+                    return command, bytes(octets)
                 command = parse_command(octets)
                 if not command.has_dataset:
-                    return _response(command, b"")
+                    return command, b""
                 octets, cap = bytearray(), IDENTIFIER_CAP
 
     def release(self) -> None:

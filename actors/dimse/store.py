@@ -90,6 +90,16 @@ class StoreConversation:
             endpoint, [(pair.sop_class, (pair.transfer_syntax,)) for pair in pairs]
         )
 
+    @property
+    def touched(self) -> float:
+        """When the last operation ended, in monotonic seconds."""
+        return 0.0 if self._conversation is None else self._conversation.touched
+
+    @property
+    def usable(self) -> bool:
+        """The association is open, as far as anybody can see."""
+        return self._conversation is not None and self._conversation.usable
+
     def send(self, part10: Octets, patience: timedelta = PATIENCE) -> StoreOutcome:
         """The dataset of a Part-10 file was sent as it is, and the archive's answer is here.
 

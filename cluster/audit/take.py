@@ -6,6 +6,8 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime
 
 from actors.copying import landed
+from actors.destination_options import DestinationOptions
+from actors.destinations import open_destination
 from cluster.audit.document import Audited
 from cluster.audit.roundtrip import RoundTrip
 from cluster.audit.tally import Tally
@@ -19,8 +21,6 @@ from storage.ledger.audits import SampledWritten
 from storage.ledger.ledger import Ledger
 from storage.packs.model import Container, Member, PackId
 from storage.packs.reader import PackReader
-from storage.sinks.open import open_sink
-from storage.sinks.options import SinkOptions
 from storage.sinks.service import ServiceReader
 from storage.spool import LandingPlace
 
@@ -28,7 +28,7 @@ from storage.spool import LandingPlace
 class Auditor:
     """One audit of one job."""
 
-    def __init__(self, ledger: Ledger, destinations: Sequence[SinkOptions], place: LandingPlace) -> None:
+    def __init__(self, ledger: Ledger, destinations: Sequence[DestinationOptions], place: LandingPlace) -> None:
         self._ledger = ledger
         self._options = {options.name: options for options in destinations}
         self._place = place
@@ -106,7 +106,7 @@ class Auditor:
             if service and destination is None:
                 continue
             receipt, pack = held.receipt, PackId(study_uid=study.study_uid, revision=held.revision)
-            objects = open_sink(self._options[name])
+            objects = open_destination(self._options[name])
             if service:
                 facts = self._ledger.facts.instances(held.study_key, held.revision)
                 return _Reader(ServiceReader(objects, pack, receipt.key, facts), service)

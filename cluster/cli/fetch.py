@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from actors.destinations import open_destination
 from actors.dimse.store import StoreEnd
 from actors.options import CALLING_AE, DimseSource
 from actors.source import SourceUnreachable
@@ -22,7 +23,6 @@ from storage.budget import MemoryBudget
 from storage.errors import IntegrityError
 from storage.ledger.ledger import Ledger
 from storage.ledger.migrate import migrate
-from storage.sinks.open import open_sink
 from storage.spool import LandingPlace, Spool
 
 _PACS = re.compile(r"(?P<host>[^\s:]+|\[[0-9A-Fa-f:]+\]):(?P<port>\d{1,5}):(?P<title>[\x20-\x5b\x5d-\x7e]{1,16})")
@@ -76,7 +76,7 @@ def fetch(
                 raise Stop(f"study {uid} lies at {held.destination}, which is no longer in {job_file}")
             shown = {"study_uid": uid, "revision": held.revision, "destination": held.destination}
             try:
-                found = Fetch(open_sink(options), uid, held, ledger)
+                found = Fetch(open_destination(options), uid, held, ledger)
                 if pacs is not None:
                     return _send(printer(as_json), job, found, pacs, sop_uid, shown)
                 assert folder is not None  # one of the two was given

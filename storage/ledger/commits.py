@@ -118,6 +118,17 @@ class Commits:
         counts = ValidationCounts(
             instances=instances, digests_compared=digests_compared, mismatches=0, missing=0, surplus=0
         )
+        self._prove(claim, counts, "digests", note)
+
+    def committed(self, claim: ValidateClaim, *, instances: int, note: CustodyNote) -> None:
+        """The delivery is proven as far as its service lets it be: it lists every instance and has committed itself to
+        each (PS3.4 annex J). Raises as `validated`."""
+        if instances != claim.instances:
+            raise IntegrityError("the commitment proves nothing", operation="commit committed")
+        counts = ValidationCounts(instances=instances, digests_compared=0, mismatches=0, missing=0, surplus=0)
+        self._prove(claim, counts, "commitment", note)
+
+    def _prove(self, claim: ValidateClaim, counts: ValidationCounts, proof: str, note: CustodyNote) -> None:
         with self._pool.transaction("commit validated") as conn:
             moved = conn.execute(
                 "update delivery set state = 'validated', validated_at = limosa_now(), attempts = 0,"
@@ -128,7 +139,8 @@ class Commits:
             ).rowcount
             if moved != 1:
                 raise lost(claim, "commit validated")
-            _put_validation(conn, claim, counts)
+            _put_validation(conn, claim, counts, proof)
+            conn.execute("delete from commitment where delivery_id = %s", (claim.delivery_id,))
             _note(conn, claim, note)
 
     def fail(self, claim: Claim, problem: Problem, *, counts: ValidationCounts | None = None) -> int:
@@ -233,10 +245,10 @@ def _insert_facts(conn: Connection, claim: Claim, facts: Sequence[InstanceFacts]
     return sop_uids
 
 
-def _put_validation(conn: Connection, claim: Claim, counts: ValidationCounts) -> None:
+def _put_validation(conn: Connection, claim: Claim, counts: ValidationCounts, proof: str = "digests") -> None:
     conn.execute(
-        "insert into validation (delivery_id, instances, digests_compared, mismatches, missing, surplus)"
-        " values (%s, %s, %s, %s, %s, %s)",
+        "insert into validation (delivery_id, instances, digests_compared, mismatches, missing, surplus, proof)"
+        " values (%s, %s, %s, %s, %s, %s, %s)",
         (
             claim.delivery_id,
             counts.instances,
@@ -244,6 +256,7 @@ def _put_validation(conn: Connection, claim: Claim, counts: ValidationCounts) ->
             counts.mismatches,
             counts.missing,
             counts.surplus,
+            proof,
         ),
     )
 

@@ -8,6 +8,7 @@ from storage.ledger.audits import Audits
 from storage.ledger.baseline import Baselines
 from storage.ledger.claims import Claims
 from storage.ledger.coercion import Coercions
+from storage.ledger.commitments import Commitments
 from storage.ledger.commits import Commits
 from storage.ledger.control import Control
 from storage.ledger.custody import Custody
@@ -49,6 +50,7 @@ class Ledger:
         self.claims = Claims(self._pool)
         self.uploads = Uploads(self._pool)
         self.commits = Commits(self._pool)
+        self.commitments = Commitments(self._pool)
         self.facts = Facts(self._pool)
         self.coercions = Coercions(self._pool)
         self.doses = Doses(self._pool)

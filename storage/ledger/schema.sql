@@ -387,8 +387,10 @@ create table validation (
   missing integer not null,
   surplus integer not null,
   at timestamptz not null default limosa_now(),
+  proof text not null default 'digests',
   constraint validation_counts_are_not_negative check (
-    instances >= 0 and digests_compared >= 0 and mismatches >= 0 and missing >= 0 and surplus >= 0)
+    instances >= 0 and digests_compared >= 0 and mismatches >= 0 and missing >= 0 and surplus >= 0),
+  constraint validation_has_a_proof check (proof in ('digests', 'commitment'))
 );
 create index validation_of_delivery on validation (delivery_id);
 create trigger validation_is_fixed before update or delete on validation
@@ -403,7 +405,8 @@ begin
   end if;
   if new.state = 'validated' and not exists (
     select from validation v
-    where v.delivery_id = new.delivery_id and v.instances > 0 and v.digests_compared >= v.instances
+    where v.delivery_id = new.delivery_id and v.instances > 0
+      and (v.digests_compared >= v.instances or v.proof = 'commitment')
       and v.mismatches = 0 and v.missing = 0 and v.surplus = 0)
   then
     raise exception 'a validated delivery needs a validation without findings'
@@ -693,6 +696,22 @@ create table private_decision (
 create trigger private_decision_is_fixed before update or delete on private_decision
   for each row execute function refuse_change();
 create trigger private_decision_is_kept before truncate on private_decision execute function refuse_change();
+-- pre: what DICOM services are asked to answer for (Storage Commitment, PS3.4 annex J), and what they said.
+
+-- A transaction is here before it is asked for: its report may come at once, on another association, to another process.
+create table commitment (
+  transaction_uid text collate "C" primary key,
+  delivery_id bigint not null references delivery,
+  asked_at timestamptz not null default limosa_now(),
+  answered_at timestamptz,
+  closed_at timestamptz,
+  sop_uids text[] not null,
+  committed text[] not null default '{}',
+  failed jsonb not null default '{}',
+  constraint commitment_asks_for_something check (cardinality(sop_uids) >= 1),
+  constraint commitment_answers_what_was_asked check (committed <@ sop_uids)
+);
+create index commitment_of_delivery on commitment (delivery_id);
 -- pre: a source that is a tree of files, and the pilot.
 
 -- Which file holds which instance.

@@ -3,11 +3,6 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from blake3 import blake3
-
-from imaging.errors import MalformedDataset
-from imaging.octets import MemoryOctets, chunks
-from imaging.part10 import META_LIMIT, split_part10
 from imaging.uid import Uid
 from storage.dicomweb.client import PAUSE, PIECE, WebClient
 from storage.dicomweb.service import NotWhole, WebService
@@ -16,6 +11,7 @@ from storage.packs.model import Container, HeldPack, PackId
 from storage.packs.naming import instance_key
 from storage.sinks.options import DicomwebOptions
 from storage.sinks.protocol import Journal, Probe, SinkTraits, StudyWriter, UploadState
+from storage.sinks.sameness import same_instance
 from storage.sinks.service import Outgoing, ServiceWriter, addressed, window
 
 ROUNDS = 3
@@ -114,12 +110,11 @@ class StowSender:
 
     def same(self, outgoing: Outgoing) -> bool:
         facts = outgoing.facts
-        ours = dataset_digest(chunks(outgoing.part10, 0, outgoing.part10.size))
+        theirs = self._web.instance(facts.study_uid, facts.series_uid, facts.sop_uid)
         try:
-            theirs = dataset_digest(self._web.instance(facts.study_uid, facts.series_uid, facts.sop_uid))
+            return same_instance(facts, outgoing.part10, theirs)
         except FileNotFoundError:  # it lies in another series
             return False
-        return ours is not None and ours == theirs
 
     def send(self, batch: Sequence[Outgoing]) -> None:
         study_uid = batch[0].facts.study_uid
@@ -197,21 +192,3 @@ def listed_keys(web: WebService, pack: PackId, key: str) -> Iterator[str]:
         if series_uid is None:
             raise IntegrityError("it lists an instance without its series", operation="list", place=web.place)
         yield instance_key(key, series_uid, sop_uid)
-
-
-def dataset_digest(pieces: Iterator[bytes | memoryview]) -> bytes | None:
-    """A digest of dataset and transfer syntax of a Part-10 file, whoever wrote its file meta; None: it has none."""
-    head = bytearray()
-    for piece in pieces:
-        head += piece
-        if len(head) >= META_LIMIT:
-            break
-    try:
-        envelope = split_part10(MemoryOctets(bytes(head)))
-    except MalformedDataset:
-        return None
-    digest = blake3(memoryview(head)[envelope.dataset_offset :])
-    for piece in pieces:
-        digest.update(piece)
-    digest.update(b"\0" + envelope.transfer_syntax.encode("ascii"))
-    return digest.digest()

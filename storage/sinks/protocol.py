@@ -11,6 +11,7 @@ leaves a journal from which `Sink.writer` resumes without sending a finished par
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from imaging.facts import InstanceFacts
@@ -96,6 +97,15 @@ class StudyWriter(Protocol):
         ...
 
 
+class Proof(StrEnum):
+    """How a delivery at a destination is proven."""
+
+    DIGESTS = "digests"
+    """Every instance is read back and its digests are compared."""
+    COMMITMENT = "commitment"
+    """Nothing can be read back: the destination lists every instance and commits itself to each (PS3.4 annex J)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinkTraits:
     """Facts about a sink that others plan by, instead of asking for its type."""
@@ -106,6 +116,7 @@ class SinkTraits:
     """True when only workers of this node reach it (a device)."""
     raw_pixels: Container = Container.TAR_ZST
     """The container wanted for a study of raw pixels that was never begun."""
+    proof: Proof = Proof.DIGESTS
     listed: bool = True
     """False where `packs` has nothing to say: a DICOM service holds studies, ours among others', and no packs."""
 

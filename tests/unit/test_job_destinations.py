@@ -42,6 +42,25 @@ def test_nothing_is_fed_from_a_service(destinations: tuple[dict[str, Any], ...])
     assert "fed from a DICOM service" in str(caught.value)
 
 
+PACS = {"kind": "dimse", "name": "pacs", "host": "127.0.0.1", "port": 105, "ae_title": "NEW"}
+
+
+def test_an_archive_that_nothing_would_prove_is_refused() -> None:
+    with pytest.raises(JobFileError) as caught:
+        job_with(PACS)
+
+    assert "proves nothing" in str(caught.value)
+    assert job_with({**PACS, "commitment": {"port": 11113}}).inline_destination.name == "pacs"
+    assert job_with(BUCKET, {**PACS, "dicomweb": {"url": WEB["url"]}}).inline_destination.name == "archive"
+
+
+def test_reports_have_a_port_of_their_own() -> None:
+    with pytest.raises(JobFileError) as caught:
+        job_with({**PACS, "commitment": {"port": 11112}})
+
+    assert "11112" in str(caught.value)
+
+
 def test_credentials_in_the_address_are_refused_and_not_repeated() -> None:
     with pytest.raises(JobFileError) as caught:
         job_with({**WEB, "url": "https://me:s3cr3t@vna.example/dicom-web"})

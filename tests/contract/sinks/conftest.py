@@ -12,19 +12,23 @@ import boto3
 import pytest
 from blake3 import blake3
 
+from actors.destination_options import DimseOptions
+from actors.destinations import open_destination
 from imaging.facts import InstanceFacts
 from imaging.octets import MemoryOctets
 from imaging.part10 import encode_meta
 from imaging.uid import Uid
+from infra.simulator.committing import CommittingArchive
 from infra.simulator.webarchive import WebArchive
+from storage.dicomweb.options import WebAccess
 from storage.errors import LostClaim
 from storage.packs.model import Container, Member, PackId, Part
 from storage.sinks.open import open_sink
 from storage.sinks.options import MIN_PART, DicomwebOptions, S3Options, SeedOptions
 from storage.sinks.protocol import Sink, StudyWriter, UploadState
 
-KINDS = ["s3-pack-zst", "s3-p10", "seed", "dicomweb"]
-SERVICES = {"dicomweb"}
+KINDS = ["s3-pack-zst", "s3-p10", "seed", "dicomweb", "dimse"]
+SERVICES = {"dicomweb", "dimse"}
 """Plain tar goes to the seed, zstd to the bucket: the sinks do not know the difference, so each is met once."""
 JPEG = Uid("1.2.840.10008.1.2.4.70")
 
@@ -164,6 +168,14 @@ def web_archive(tmp_path: Path) -> Iterator[WebArchive]:
         yield archive
 
 
+@pytest.fixture
+def dimse_archive(tmp_path: Path, web_archive: WebArchive) -> Iterator[CommittingArchive]:
+    """Spoken to by DIMSE; `web_archive` is its DICOMweb."""
+    with CommittingArchive(tmp_path / "dimse") as archive:
+        web_archive.held = archive.held
+        yield archive
+
+
 @pytest.fixture(scope="session")
 def one_session() -> boto3.session.Session:
     return boto3.session.Session()
@@ -222,6 +234,10 @@ def new_sink(
         if kind == "dicomweb":
             url = request.getfixturevalue("web_archive").url
             return open_sink(DicomwebOptions(name="web", url=url, batch_size=MIN_PART))
+        if kind == "dimse":
+            port = request.getfixturevalue("dimse_archive").port
+            web = WebAccess(url=request.getfixturevalue("web_archive").url)
+            return open_destination(DimseOptions(name="vna", host="127.0.0.1", port=port, ae_title="VNA", dicomweb=web))
         return open_sink(s3_options(layout="p10" if kind == "s3-p10" else "pack"))
 
     return make

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from imaging.octets import JoinedOctets, MemoryOctets, Span
+from imaging.part10 import split_part10
 from storage.errors import AlreadyThere, LostClaim, Retryable, StorageError
 from storage.packs.crc64 import crc64
 from storage.packs.model import Container, Receipt
@@ -60,13 +61,18 @@ def check_service(sink: Sink, study, receipt: Receipt, journal) -> None:
     facts = tuple(facts for facts, _ in study.instances.values())
     reader = ServiceReader(sink, study.pack, receipt.key, facts)
     got = {member.facts.sop_uid: b"".join(pieces) for member, pieces in reader.walk()}
-    assert got == {uid: content for uid, (_, content) in study.instances.items()}
-    assert {member.facts.sop_uid for member in journal.row.members} == set(study.instances)
-    keys = {instance_key(receipt.key, one.series_uid, one.sop_uid) for one in facts}
-    assert set(sink.loose(study.pack, receipt.key)) == keys
-    assert {key: sink.size(key) for key in keys} == {
-        instance_key(receipt.key, one.series_uid, one.sop_uid): one.sto_size for one in facts
+    # File meta is the archive's own.
+    assert {uid: dataset_of(part10) for uid, part10 in got.items()} == {
+        uid: dataset_of(content) for uid, (_, content) in study.instances.items()
     }
+    assert {member.facts.sop_uid for member in journal.row.members} == set(study.instances)
+    keys = {one.sop_uid: instance_key(receipt.key, one.series_uid, one.sop_uid) for one in facts}
+    assert set(sink.loose(study.pack, receipt.key)) == set(keys.values())
+    assert {uid: sink.size(key) for uid, key in keys.items()} == {uid: len(part10) for uid, part10 in got.items()}
+
+
+def dataset_of(part10: bytes) -> bytes:
+    return part10[split_part10(MemoryOctets(part10)).dataset_offset :]
 
 
 def test_a_study_comes_back_as_it_was_written(new_sink: NewSink, container: Container, kit: SimpleNamespace) -> None:

@@ -22,6 +22,8 @@ import pytest
 from pydantic import ByteSize
 
 from actors import worker
+from actors.destination_options import DestinationOptions
+from actors.destinations import open_destination
 from actors.dimse.scu import DimseSource as DimseScu
 from actors.options import DimseSource, MoverLimits, Receiver, SourceProfile
 from actors.setup import FeederSetup, JobSetup, MoverSetup, ValidatorSetup
@@ -42,8 +44,7 @@ from storage.ledger.migrate import migrate
 from storage.ledger.records import DestinationState, OpenProblem, Verdict
 from storage.packs.model import Container, PackId
 from storage.packs.reader import PackReader
-from storage.sinks.open import open_sink
-from storage.sinks.options import S3Options, SeedOptions, SinkOptions
+from storage.sinks.options import S3Options, SeedOptions
 from storage.sinks.protocol import Sink
 
 AE = "MIG01"
@@ -280,7 +281,7 @@ class Engine:
 
     def sink(self, name: str) -> Sink:
         if name not in self._sinks:
-            self._sinks[name] = open_sink(next(o for o in self.job.destinations if o.name == name))
+            self._sinks[name] = open_destination(next(o for o in self.job.destinations if o.name == name))
         return self._sinks[name]
 
     def rows(self, query: str, values: Any = ()) -> list[Any]:
@@ -378,8 +379,8 @@ def engine(ledger, ledger_url, s3, tmp_path, wait_until, one_session, monkeypatc
         source: Mapping[str, Any] | None = None,
         s3_options: Mapping[str, Any] | None = None,
         part_size: int = 5 << 20,
-        fed: Sequence[SinkOptions] = (),
-        alone: SinkOptions | None = None,
+        fed: Sequence[DestinationOptions] = (),
+        alone: DestinationOptions | None = None,
     ) -> Engine:
         """`fed` are further destinations; `alone` is the only one."""
         cloud: dict[str, Any] = {
@@ -392,7 +393,7 @@ def engine(ledger, ledger_url, s3, tmp_path, wait_until, one_session, monkeypatc
             "layout": layout,
             "sweep_after": timedelta(0),
         }
-        destinations: list[SinkOptions] = [S3Options(name="cloud", **(cloud | dict(s3_options or {})))]
+        destinations: list[DestinationOptions] = [S3Options(name="cloud", **(cloud | dict(s3_options or {})))]
         if seed or devices:
             devices = devices or (tmp_path / "device",)
             for device in devices:

@@ -159,6 +159,7 @@ class World:
 
 
 TABLES = """
+commitment,
 sampled_series, sampled_study, pilot_study, pilot_day, source_study, source_file,
 acceptance, decision, decision_rules, ordered, identity_event, hospital_file,
 custody, exception, validation, receipt, sop, instance, upload_member, upload_part, upload, delivery, study_revision,

@@ -1,0 +1,175 @@
+"""What only an archive spoken to by DIMSE can do to us."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from actors.destination_options import CommitmentOptions, DimseOptions
+from actors.dimse.sink import DimseSink
+from imaging.uid import Uid
+from infra.simulator.committing import CommittingArchive
+from storage.dicomweb.options import WebAccess
+from storage.errors import AlreadyThere, NotTaken, Rejected, Retryable
+from storage.packs.model import Container, Receipt
+
+RAW = Uid("1.2.840.10008.1.2.1")
+
+
+@pytest.fixture
+def waits() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def new(dimse_archive: CommittingArchive, web_archive: Any, waits: list[float]) -> Callable[..., DimseSink]:
+    """The archive as a new process would open it; `readable` says whether its DICOMweb is known."""
+
+    def make(*, readable: bool = True, **changes: Any) -> DimseSink:
+        proof: dict[str, Any] = {"commitment": CommitmentOptions(port=11113)}
+        if readable:
+            proof = {"dicomweb": WebAccess(url=web_archive.url)}
+        where = {"name": "vna", "host": "127.0.0.1", "port": dimse_archive.port, "ae_title": "VNA"}
+        return DimseSink(DimseOptions.model_validate(where | proof | changes), wait=waits.append)
+
+    return make
+
+
+def write(sink: DimseSink, study: Any, journal: Any) -> Receipt:
+    writer = sink.writer(study.pack, Container.TAR, 0, journal, journal.row)
+    try:
+        study.feed(writer)
+        return writer.finish()
+    finally:
+        writer.close()
+
+
+def names(study: Any) -> list[str]:
+    return sorted(study.instances)
+
+
+def test_a_study_goes_over_one_association_and_another_syntax_gets_its_own_context(
+    dimse_archive: CommittingArchive, new: Callable[..., DimseSink], kit: SimpleNamespace
+) -> None:
+    sink = new(existing="replaced")
+    first, second, third = (
+        kit.ServiceStudy([10] * 5, number=1),
+        kit.ServiceStudy([10] * 5, number=2, syntax=RAW),
+        kit.ServiceStudy([10] * 5, number=3),
+    )
+
+    counts = []
+    for study in (first, second, third):
+        write(sink, study, kit.Journal())
+        counts.append(dimse_archive.associations)
+
+    assert sorted(dimse_archive.held) == sorted(names(first) + names(second) + names(third))
+    assert counts == [1, 2, 2]
+
+
+@pytest.mark.parametrize("status", [0xA700, 0xA701, 0x0110])
+def test_what_is_refused_for_now_is_sent_again(
+    dimse_archive: CommittingArchive,
+    new: Callable[..., DimseSink],
+    kit: SimpleNamespace,
+    waits: list[float],
+    status: int,
+) -> None:
+    study = kit.ServiceStudy([10, 20])
+    dimse_archive.conduct.statuses = {names(study)[0]: [status, status, 0]}
+
+    write(new(), study, kit.Journal())
+
+    assert sorted(dimse_archive.held) == names(study)
+    assert dimse_archive.stores == 2 + 2
+    assert waits == sorted(waits) and len(waits) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(0xA700, Retryable), (0x0110, NotTaken), (0xA900, Rejected), (0xC001, Rejected), (0x0122, Rejected)],
+)
+def test_what_is_refused_in_the_end_says_how_it_may_go_on(
+    dimse_archive: CommittingArchive,
+    new: Callable[..., DimseSink],
+    kit: SimpleNamespace,
+    status: int,
+    error: type[Exception],
+) -> None:
+    study, journal = kit.ServiceStudy([10]), kit.Journal()
+    dimse_archive.conduct.statuses = {names(study)[0]: [status] * 20}
+
+    with pytest.raises(error) as caught:
+        write(new(), study, journal)
+
+    assert type(caught.value) is error and getattr(caught.value, "code", "") == f"{status:04X}"
+    assert journal.row.members == ()
+
+
+def test_an_instance_the_archive_takes_no_context_for_is_not_sent_and_named(
+    dimse_archive: CommittingArchive, new: Callable[..., DimseSink], kit: SimpleNamespace
+) -> None:
+    study = kit.ServiceStudy([10], syntax=Uid("1.2.840.10008.1.2.4.201"))
+
+    with pytest.raises(Rejected) as caught:
+        write(new(), study, kit.Journal())
+
+    assert (caught.value.code, caught.value.sop_uids) == ("NO_CONTEXT", tuple(names(study)))
+    assert dimse_archive.stores == 0
+
+
+def test_after_a_lost_answer_the_list_is_asked_before_anything_is_sent_again(
+    dimse_archive: CommittingArchive, new: Callable[..., DimseSink], kit: SimpleNamespace
+) -> None:
+    study, journal = kit.ServiceStudy([10, 20, 30]), kit.Journal()
+    dimse_archive.conduct.lose_answers = 1
+
+    write(new(), study, journal)
+
+    assert dimse_archive.stores == 3
+    assert {member.facts.sop_uid for member in journal.row.members} == set(study.instances)
+
+
+def test_a_change_that_nothing_would_read_back_is_an_exception(
+    dimse_archive: CommittingArchive, new: Callable[..., DimseSink], kit: SimpleNamespace
+) -> None:
+    for status, readable, ends in ((0xB000, True, None), (0xB007, False, None), (0xB000, False, Rejected)):
+        study = kit.ServiceStudy([10], number=status + 10 * readable)
+        dimse_archive.conduct.statuses = {names(study)[0]: [status]}
+        if ends is None:
+            write(new(readable=readable), study, kit.Journal())
+        else:
+            with pytest.raises(ends):
+                write(new(readable=readable), study, kit.Journal())
+
+
+def test_a_later_revision_is_not_sent_over_what_the_archive_would_keep_and_nobody_can_compare(
+    dimse_archive: CommittingArchive, new: Callable[..., DimseSink], kit: SimpleNamespace
+) -> None:
+    study = kit.ServiceStudy([10, 20])
+    write(new(readable=False), study, kit.Journal())
+    study.pack = type(study.pack)(study_uid=study.pack.study_uid, revision=2)
+    sent = dimse_archive.stores
+
+    with pytest.raises(AlreadyThere):
+        write(new(readable=False), study, kit.Journal())
+    write(new(readable=True), study, kit.Journal())
+    same = dimse_archive.stores
+    write(new(readable=False, existing="replaced"), study, kit.Journal())
+
+    assert sent == same == 2
+    assert dimse_archive.stores == 4
+
+
+def test_an_archive_that_does_not_know_us_is_told_apart_from_one_that_is_away(
+    dimse_archive: CommittingArchive, new: Callable[..., DimseSink], kit: SimpleNamespace
+) -> None:
+    dimse_archive._ae.require_called_aet = True
+    cases = [({"ae_title": "OTHER"}, Rejected, "ASSOCIATION_REFUSED"), ({"port": 9}, Retryable, "ASSOCIATION")]
+
+    for changes, error, code in cases:
+        with pytest.raises(error) as caught:
+            write(new(**changes), kit.ServiceStudy([10]), kit.Journal())
+        assert getattr(caught.value, "code", "") == code
+        assert not next(iter(new(**changes).probe())).ok
