@@ -49,6 +49,20 @@ def told_count(count: int) -> str:
     return f"{count:,}".replace(",", "\u202f")
 
 
+def told_percent(share: float) -> str:
+    """A share between 0 and 1 in percent, two digits where it is small."""
+    percent = round(100 * share, 6)
+    return f"{percent:.2g} %" if percent < 9.95 else f"{percent:.0f} %"
+
+
+def told_days(days: float) -> str:
+    """A length of time in the unit that a person would use."""
+    if days >= 2:
+        return f"{days:.0f} days"
+    hours = 24 * days
+    return f"{hours:.0f} hours" if hours >= 2 else f"{max(1, round(60 * hours))} min"
+
+
 def told_share(count: int, of: int) -> str:
     """A share in percent, as many digits as it deserves."""
     if not of:

@@ -5,7 +5,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cluster.reports.names import told_bytes, told_count, told_share
+from cluster.reports.names import told_bytes, told_count, told_days, told_percent, told_share
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
@@ -20,6 +20,7 @@ def render(template: str, values: Mapping[str, Any]) -> str:
     pages.filters["count"] = told_count
     pages.filters["bytes"] = told_bytes
     pages.filters["share"] = lambda row: told_share(row["count"], row["of"])
-    pages.filters["percent"] = lambda share: f"{100 * share:.2g} %"
+    pages.filters["percent"] = told_percent
+    pages.filters["days"] = told_days
     pages.filters["day"] = lambda day: f"{day[:4]}-{day[4:6]}-{day[6:]}" if day.isdigit() else day
     return pages.get_template(template).render(**values)

@@ -9,7 +9,7 @@ from typing import Any
 
 from cluster.pilot.choice import Trait
 from cluster.pilot.statistics import Rate, Tried, expected_rate, wilson
-from cluster.reports.names import kind_name
+from cluster.reports.names import kind_name, told_percent
 from storage.ledger.lifecycle import StudyStatus, study_status
 from storage.ledger.pilots import PilotDay, PilotStudy
 from storage.ledger.records import Severity
@@ -169,21 +169,17 @@ def _decide(piloted: Piloted, rate: Rate, patterns: Sequence[Mapping[str, Any]])
             stops.append(f"{name} is critical: work it off, then take the pilot again")
         elif row["systematic"]:
             doubts.append(f"{name} meets all {row['of']} studies tried: find the rule that mends them before they move")
-    reach = f"95 %: {_percent(rate.low)} to {_percent(rate.high)}"
-    told = f"{_percent(rate.value)} of all studies are expected to need a person ({reach})"
+    reach = f"95 %: {told_percent(rate.low)} to {told_percent(rate.high)}"
+    told = f"{told_percent(rate.value)} of all studies are expected to need a person ({reach})"
     if rate.value > limits.most:
-        stops.append(f"{told}; more than {_percent(limits.most)} cannot be worked off")
+        stops.append(f"{told}; more than {told_percent(limits.most)} cannot be worked off")
     elif rate.value > limits.good:
-        doubts.append(f"{told}; {_percent(limits.good)} is the aim")
+        doubts.append(f"{told}; {told_percent(limits.good)} is the aim")
     elif rate.high > limits.most:
-        doubts.append(f"{told}; too few studies were tried to exclude more than {_percent(limits.most)}")
+        doubts.append(f"{told}; too few studies were tried to exclude more than {told_percent(limits.most)}")
     if stops:
         return Decision.NO_GO, stops + doubts
     return (Decision.CONDITIONS, doubts) if doubts else (Decision.GO, [told])
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"
 
 
 def _kinds(ended: Sequence[PilotStudy], archive: Mapping[str, int]) -> list[dict[str, Any]]:
@@ -219,7 +215,7 @@ def _day(day: PilotDay, studies: Sequence[PilotStudy]) -> dict[str, Any]:
 
 def _pace(piloted: Piloted) -> dict[str, Any]:
     rate = piloted.instances_per_second
-    days = None if not rate else round(piloted.archive_instances / rate / 86_400, 2)
+    days = None if not rate else round(piloted.archive_instances / rate / 86_400, 4)
     return {
         "instances_per_second": None if rate is None else round(rate, 1),
         "archive_instances": piloted.archive_instances,
