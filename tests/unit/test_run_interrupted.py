@@ -18,7 +18,9 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     made.__enter__.return_value = made
     made.__exit__.return_value = False
     monkeypatch.setattr(module, "RayRuntime", lambda *_: made)
-    for name in ("register_job", "informed", "take_inventory", "DimseSource", "attach_destinations", "job_setup"):
+    for name in ("register_job", "informed", "asking", "take_inventory", "planner_of", "make_revisions"):
+        monkeypatch.setattr(module, name, MagicMock())
+    for name in ("attach_destinations", "job_setup"):
         monkeypatch.setattr(module, name, MagicMock())
     for name in ("movers", "feeders", "validators"):
         monkeypatch.setattr(module, name, lambda *_: [])

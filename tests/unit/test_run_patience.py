@@ -42,7 +42,7 @@ def test_short_absences_over_a_long_run_do_not_end_the_driver(monkeypatch: pytes
     monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(module, "look", look)
     ledger = MagicMock()
-    ledger.status.left_of.side_effect = lambda *_: looks < 10
+    ledger.status.left_of.side_effect = lambda *_, **__: looks < 10
     driver = Run(MagicMock(), MagicMock(), ledger, Request(), watch=MagicMock(), watch_inventory=MagicMock())
 
     driver._observe(MagicMock(), MagicMock(), (LeaseKind.PULL,), None)
