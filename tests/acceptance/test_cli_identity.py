@@ -10,7 +10,7 @@ import pytest
 from infra.simulator import Faults
 from perf.planted_archive import JOB, planted_hospital
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

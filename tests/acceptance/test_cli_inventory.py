@@ -123,6 +123,7 @@ def test_a_browser_shows_the_page_without_scrolling_sideways(baseline: Any, tmp_
     assert "<h2>Findings</h2>" in shown
 
 
+@pytest.mark.long
 def test_a_pilot_moves_its_days_and_says_what_that_means_for_the_rest(
     baseline: Any, world: Any, tmp_path: Path
 ) -> None:

@@ -164,7 +164,8 @@ def _receipts(connection: psycopg.Connection[Any], name: str) -> dict[str, int]:
         "select r.key, r.size from receipt r join delivery using (delivery_id)"
         f" join destination d using (destination_id) where d.name = '{name}'"
     )
-    return dict(_rows(connection, query))
+    # On a device the prefix of every key is "data", which `_files` leaves out as well.
+    return {key.removeprefix("data/"): size for key, size in _rows(connection, query)}
 
 
 def _members(key: str, octets: bytes) -> Iterator[tuple[str, bytes]]:
