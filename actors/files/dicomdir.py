@@ -45,13 +45,15 @@ def promised(directory: Path) -> tuple[Promised, ...]:
             dataset = dcmread(directory, force=True)
             records: list[Any] = list(dataset.get("DirectoryRecordSequence") or ())
             first = int(dataset.get("OffsetOfTheFirstDirectoryRecordOfTheRootDirectoryEntity") or 0)
+            by_offset = {int(record.seq_item_tell): record for record in records if record.seq_item_tell is not None}
+            # Values are converted when they are asked for, so the walk belongs inside as well.
+            found = tuple(_walk(by_offset, first, directory.parent, None, None, 0, set()))
     except Exception as error:
         # Trust border: a damaged directory may provoke anything in a general reader.
         raise UnreadableDirectory(type(error).__name__) from None
     if not records:
         raise UnreadableDirectory("no records")
-    by_offset = {int(record.seq_item_tell): record for record in records if record.seq_item_tell is not None}
-    return tuple(_walk(by_offset, first, directory.parent, None, None, 0, set()))
+    return found
 
 
 def _walk(

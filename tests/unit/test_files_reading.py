@@ -94,6 +94,16 @@ def test_a_directory_that_is_none_is_told() -> None:
         promised(FOLDER / "dicomdirtests" / "README.txt")
 
 
+def test_a_directory_whose_offsets_are_no_numbers_is_told(tmp_path: Path) -> None:
+    sound = (FOLDER / "dicomdirtests" / "DICOMDIR").read_bytes()
+    offset = b"\x04\0\0\x14"
+    assert offset + b"UL" in sound
+    (tmp_path / "DICOMDIR").write_bytes(sound.replace(offset + b"UL", offset + b"DS"))
+
+    with pytest.raises(UnreadableDirectory):
+        promised(tmp_path / "DICOMDIR")
+
+
 def test_text_without_a_declared_character_set_is_read_in_the_sources() -> None:
     raw = CT.replace(b"CompressedSamples^CT1 ", "Müller^Änne         ".encode()[:22]).replace(
         b"\x08\0\x05\0CS", b"\x08\0\x01\0CS"
