@@ -19,26 +19,6 @@ class ProfileName(StrEnum):
     TRANSFER_APPLIANCE = "transfer-appliance"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
-    """The limits of one kind of device. Sizes in bytes."""
-
-    name: ProfileName
-    largest_file: int
-    files: int
-    """On one device."""
-    folder_entries: int
-    path: int
-    component: int
-    depth: int
-    reserve: int
-    """Left free at least: manifests, tag files, the seal; appliances add records of their own."""
-    system_names: frozenset[str] = frozenset()
-    """What a file system keeps in its root by itself; nobody ships it, so it is not looked at."""
-    container_root: bool = False
-    """The folder that is loaded is a container of the cloud store, and has to have a name for one."""
-
-
 _GIB, _TIB = 1 << 30, 1 << 40
 _LARGEST = 19 * _TIB // 4
 """4.75 TiB: an Azure block blob; the others stop at 5 TB or 5 TiB."""
@@ -47,51 +27,42 @@ _ENTRIES = 100_000
 _PATH, _COMPONENT, _DEPTH = 512, 128, 8
 """S3, Blob and GCS names end at 1,024 bytes, Data Box's at 880, and the far side puts a prefix before ours."""
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """The limits of one kind of device. Sizes in bytes."""
+
+    name: ProfileName
+    files: int
+    """On one device."""
+    largest_file: int = _LARGEST
+    folder_entries: int = _ENTRIES
+    path: int = _PATH
+    component: int = _COMPONENT
+    depth: int = _DEPTH
+    reserve: int
+    """Left free at least: manifests, tag files, the seal; appliances add records of their own."""
+    system_names: frozenset[str] = frozenset()
+    """What a file system keeps in its root by itself; nobody ships it, so it is not looked at."""
+    container_root: bool = False
+    """The folder that is loaded is a container of the cloud store, and has to have a name for one."""
+
+
 PROFILES: dict[ProfileName, Profile] = {
-    ProfileName.PLAIN: Profile(
-        name=ProfileName.PLAIN,
-        largest_file=_LARGEST,
-        files=40_000_000,
-        folder_entries=_ENTRIES,
-        path=_PATH,
-        component=_COMPONENT,
-        depth=_DEPTH,
-        reserve=0,
-        system_names=frozenset(
-            {"lost+found", "System Volume Information", "$RECYCLE.BIN", ".Trash-1000", ".fseventsd"}
+    profile.name: profile
+    for profile in (
+        Profile(
+            name=ProfileName.PLAIN,
+            files=40_000_000,
+            reserve=0,
+            system_names=frozenset(
+                {"lost+found", "System Volume Information", "$RECYCLE.BIN", ".Trash-1000", ".fseventsd"}
+            ),
         ),
-    ),
-    ProfileName.SNOWBALL: Profile(
-        name=ProfileName.SNOWBALL,
-        largest_file=_LARGEST,
-        files=40_000_000,
-        folder_entries=_ENTRIES,
-        path=_PATH,
-        component=_COMPONENT,
-        depth=_DEPTH,
-        reserve=64 * _GIB,
-    ),
-    ProfileName.DATABOX: Profile(
-        name=ProfileName.DATABOX,
-        largest_file=_LARGEST,
-        files=500_000_000,
-        folder_entries=_ENTRIES,
-        path=_PATH,
-        component=_COMPONENT,
-        depth=_DEPTH,
-        reserve=64 * _GIB,
-        container_root=True,
-    ),
-    ProfileName.TRANSFER_APPLIANCE: Profile(
-        name=ProfileName.TRANSFER_APPLIANCE,
-        largest_file=_LARGEST,
-        files=500_000_000,
-        folder_entries=_ENTRIES,
-        path=_PATH,
-        component=_COMPONENT,
-        depth=_DEPTH,
-        reserve=64 * _GIB,
-    ),
+        Profile(name=ProfileName.SNOWBALL, files=40_000_000, reserve=64 * _GIB),
+        Profile(name=ProfileName.DATABOX, files=500_000_000, reserve=64 * _GIB, container_root=True),
+        Profile(name=ProfileName.TRANSFER_APPLIANCE, files=500_000_000, reserve=64 * _GIB),
+    )
 }
 
 _NAME = re.compile(r"[a-z0-9_-](?:[a-z0-9._-]*[a-z0-9_-])?", re.ASCII)
