@@ -2,7 +2,6 @@
 
 import io
 import random
-import shutil
 import struct
 import subprocess
 from collections.abc import Sequence
@@ -501,7 +500,7 @@ def test_dcmtk_reads_every_report_without_complaint(made: list[Dataset], tmp_pat
     assert faults_found_by("dsrdump", reported(made), tmp_path) == (0, [])
 
 
-@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dicom3tools is not installed")
+@pytest.mark.peer("dciodvfy")
 @pytest.mark.parametrize("made", STUDIES.values(), ids=STUDIES.keys())
 def test_dicom3tools_finds_no_error_in_any_report(made: list[Dataset], tmp_path: Path) -> None:
     assert faults_found_by("dciodvfy", reported(made), tmp_path) == (0, [])
