@@ -60,7 +60,7 @@ bench: $(STAMP) ## measure throughput beside dcmtk and pynetdicom, write perf/RE
 	code=0; $(BIN)/limosa bench $(addprefix --only ,$(ONLY)) --repeats $(REPEATS) --out $(RESULTS) || code=$$?; \
 	$(BIN)/limosa bench report $(RESULTS) --to perf/RESULTS.md && exit $$code
 
-bench-quick: $(STAMP) ## the same in four minutes, to see that it works
+bench-quick: $(STAMP) ## the same with small samples, to see that it works
 	$(BIN)/limosa bench --quick
 
 ledger-scale: $(STAMP) ## fill a ledger to millions of studies and time its hot statements
