@@ -14,6 +14,8 @@ from perf.targets import TARGETS, Bound, Judged, Verdict, judge
 
 LEDGER_SCALE = "ledger-scale.json"
 """Beside the results: what `make ledger-scale` left."""
+WHY = "why.md"
+"""Beside the results: what keeps the targets that are not met from being met, written by whoever looked."""
 PROFILE = "profile.txt"
 """Beside the results: what `python -m perf.profile_mover` left."""
 ABSENT = "-"
@@ -50,7 +52,8 @@ def write_page(report: Report, page: Path, results: Path, scenarios: Sequence[Sc
     judged = judge(report, TARGETS)
     pictures = {name: [os.path.relpath(path, page.parent) for path in paths] for name, paths in plots.items()}
     page.parent.mkdir(parents=True, exist_ok=True)
-    text = render(report, judged, scenarios, pictures, _ledger(results / LEDGER_SCALE)) + _profile(results / PROFILE)
+    text = render(report, judged, scenarios, pictures, _ledger(results / LEDGER_SCALE))
+    text += _why(results / WHY) + _profile(results / PROFILE)
     page.write_text(text, encoding="utf-8")
     verdicts = [one.verdict for one in judged]
     return Written(
@@ -176,6 +179,12 @@ def _number(value: float | None) -> str:
     if value is None:
         return ABSENT
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _why(path: Path) -> str:
+    if not path.exists():
+        return ""
+    return f"\n## What is not reached, and why\n\n{path.read_text(encoding='utf-8').strip()}\n"
 
 
 def _profile(path: Path) -> str:

@@ -204,7 +204,8 @@ class Landing:
         if self._file is not None:
             self._file.append(view)
         elif self._buffer is not None:
-            self._buffer[self._size : end] = view
+            # Straight into a bytearray, a slice that is none itself would be copied twice.
+            memoryview(self._buffer)[self._size : end] = view
         self._size = end
 
     def octets(self) -> Octets:
@@ -233,7 +234,7 @@ class Landing:
             return False
         larger = self._place.pool.take(step)
         if self._buffer is not None:
-            larger[: self._size] = memoryview(self._buffer)[: self._size]
+            memoryview(larger)[: self._size] = memoryview(self._buffer)[: self._size]
         self._drop_buffer()
         self._buffer = larger
         return True

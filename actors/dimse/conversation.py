@@ -151,6 +151,11 @@ class Conversation:
         """Nothing came since the last operation: bytes here mean the peer closed, aborted, or lost count."""
         return self._wire.silent
 
+    @property
+    def more_read(self) -> bool:
+        """Bytes behind the last response were read with it."""
+        return self._wire.ahead
+
     def context(self, abstract_syntax: str, transfer_syntax: str | None = None) -> Context | None:
         """The accepted context of a service, None where there is none."""
         for context in self._contexts.values():

@@ -188,11 +188,16 @@ class Wire:
             deadline = time.monotonic() + patience if view else deadline
 
     @property
+    def ahead(self) -> bool:
+        """More was read than was asked for."""
+        return self._start != self._end
+
+    @property
     def silent(self) -> bool:
         """Nothing waits to be read, the end of the stream included."""
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
-        return self._start == self._end and not poll.poll(0)
+        return not self.ahead and not poll.poll(0)
 
     def shut(self) -> None:
         """The connection is cut; a thread that waits in it finds its end."""

@@ -79,10 +79,12 @@ class PartBuffer:
         """As much of the piece as fits is in the buffer; how much."""
         taken = min(len(piece), self.room)
         view = memoryview(piece)[:taken]
+        # Straight into the bytearray, a slice that is none itself would be copied twice.
+        room = memoryview(self._buffer)
         for at in range(0, taken, STEP):
             step = view[at : at + STEP]
             self.crc64 = crc64(step, self.crc64)
-            self._buffer[self.filled : self.filled + len(step)] = step
+            room[self.filled : self.filled + len(step)] = step
             self.filled += len(step)
         return taken
 
