@@ -35,7 +35,7 @@ lint: $(STAMP) ## style, types and the house's import rules
 	$(BIN)/lint-imports --no-logo
 
 test: lint ## everything that has to hold before a commit
-	$(BIN)/pytest -n $(JOBS) --dist loadfile
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 demo: $(STAMP) ## a whole migration on this machine, ending in a proof
 	$(BIN)/limosa demo
