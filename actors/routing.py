@@ -68,8 +68,7 @@ class Router:
             return self._lock.wait_for(lambda: study_uid not in self._finishing, patience.total_seconds())
 
     def find(self, study_uid: Uid) -> Intake | None:
-        with self._lock:
-            return self._open.get(study_uid)
+        return self._open.get(study_uid)
 
     def open_intakes(self) -> tuple[Intake, ...]:
         with self._lock:

@@ -6,6 +6,7 @@ they are harmless as names and are therefore accepted.
 """
 
 import re
+from functools import lru_cache
 from typing import NewType
 from uuid import UUID
 
@@ -15,6 +16,8 @@ Uid = NewType("Uid", str)
 """1 to 64 characters of [0-9.], starting and ending with a digit, no two dots in a row."""
 
 MAX_LENGTH = 64
+KNOWN = 4096
+"""UIDs from the network that are remembered: each of an instance is read three times on its way through a mover."""
 _SHAPE = re.compile(r"[0-9]+(?:\.[0-9]+)*", re.ASCII)
 
 
@@ -31,13 +34,22 @@ def parse_uid(value: str | bytes | memoryview) -> Uid:
         Empty, longer than 64 characters, or holding anything but digits and single dots. The message
         names the length, not the value: a hostile value must not reach a log.
     """
-    if not isinstance(value, str):
-        if len(value) > MAX_LENGTH + 2:
-            raise InvalidUid(f"{len(value)} bytes long, 64 allowed")
-        try:
-            value = bytes(value).decode("ascii")
-        except UnicodeDecodeError:
-            raise InvalidUid("holds bytes outside ASCII") from None
+    if isinstance(value, str):
+        return _parsed(value)
+    if len(value) > MAX_LENGTH + 2:
+        raise InvalidUid(f"{len(value)} bytes long, 64 allowed")
+    return _parsed_octets(bytes(value))
+
+
+@lru_cache(KNOWN)
+def _parsed_octets(value: bytes) -> Uid:
+    try:
+        return _parsed(value.decode("ascii"))
+    except UnicodeDecodeError:
+        raise InvalidUid("holds bytes outside ASCII") from None
+
+
+def _parsed(value: str) -> Uid:
     text = value.rstrip("\0 ").lstrip(" ")
     if not text or len(text) > MAX_LENGTH:
         raise InvalidUid(f"{len(text)} characters long, 1 to 64 allowed")

@@ -17,7 +17,10 @@ COMMAND_CAP = 16 << 10
 """Bytes of a command set. The largest legal one (a C-STORE request) stays below 1 KiB."""
 
 PIECE = 64 << 10
-"""Least bytes per digest update and landing write: BLAKE3 reaches full speed here."""
+"""Least bytes per write to a file and update of its digest: BLAKE3 reaches full speed here."""
+
+STEP = 256 << 10
+"""Bytes in memory per update of their digest; what was received last is still in the processor's cache."""
 
 PROGRESS = 64 << 10
 """Dataset bytes that count as progress; a peer that drips less within `Limits.stall` is cut off."""

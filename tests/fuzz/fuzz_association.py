@@ -41,6 +41,9 @@ REQUEST = encode_request(
 )
 
 
+SMALL = 4 << 10
+
+
 class Landing:
     """Memory that counts what it holds and may run out of room."""
 
@@ -49,6 +52,11 @@ class Landing:
         self._room = room
         self._held = bytearray()
         self.released = False
+
+    @property
+    def in_memory(self) -> bool:
+        """As long as it is small: both ways of a landing are walked."""
+        return len(self._held) < SMALL
 
     def write(self, view: bytes | bytearray | memoryview) -> None:
         assert not self.released, "a landing that was given back is written to"
