@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-TARGETS = ("association", "conversation", "negotiation", "identifier", "dataset", "splice", "pack")
+TARGETS = ("association", "conversation", "negotiation", "identifier", "dataset", "splice", "pack", "hl7")
 LONGEST = 4096
 """Bytes of one input; everything of ours that counts or cuts does so within them."""
 MEMORY_MB = 700

@@ -216,6 +216,19 @@ def packs() -> Iterator[tuple[str, bytes]]:
         yield f"{container.value}-lines", b"\1" + b"\n".join(kept)
 
 
+def hl7() -> Iterator[tuple[str, bytes]]:
+    head = "MSH|^~\\&|HIS|NORTH|PACS|NORTH|20240102030405||ADT^{0}|7|P|2.5||||||{1}\rEVN|{0}|20240102\r"
+    merge = "PID|1||22^^^NORTH^MR||DOE^JANE||19700101|F\rMRG|11^^^NORTH^MR~8^^^MPI\rPV1|1|I\r"
+    for number, trigger in enumerate(("A40", "A18", "A43", "A24", "A31", "A45")):
+        yield trigger, bytes((number * 4,)) + (head.format(trigger, "") + merge).encode()
+    latin = (head.format("A40", "8859/1~ISO IR87") + merge).replace("DOE", "D\u00d6E")
+    yield "charset", b"\1" + latin.encode("latin-1")
+    two = head.format("A40", "UNICODE UTF-8") + merge
+    yield "batch", b"\2" + f"FHS|^~\\&\rBHS|^~\\&\r{two}{two}BTS|2\rFTS|1\r".encode()
+    yield "framed", b"\x0c" + b"\x0b" + two.replace("\r", "\r\n").encode() + b"\x1c\r\x0b" + two[:90].encode()
+    yield "escapes", b"\0" + two.replace("JANE", "J\\F\\A\\X4E\\\\E\\\\.br\\").encode()
+
+
 def main() -> None:
     for target, seeds in {
         "association": association(),
@@ -225,6 +238,7 @@ def main() -> None:
         "dataset": dataset(),
         "splice": splices(),
         "pack": packs(),
+        "hl7": hl7(),
     }.items():
         folder = HERE / "corpus" / target
         folder.mkdir(parents=True, exist_ok=True)

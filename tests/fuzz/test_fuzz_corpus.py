@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-TARGETS = ("association", "conversation", "negotiation", "identifier", "dataset", "splice", "pack")
+TARGETS = ("association", "conversation", "negotiation", "identifier", "dataset", "splice", "pack", "hl7")
 CORPUS_BYTES = 300_000
 FIXED = 4 << 20
 """Bytes any input may take: the receive buffer of an association twice over, and what the target itself holds."""
