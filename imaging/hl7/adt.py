@@ -90,8 +90,14 @@ def events(message: Message, feed: Feed) -> Iterator[IdentityEvent | Fault]:
         yield from faults
         return
     telling = _Telling(message, origin, feed, head.text(4))
+    silent = True
     for act in acts:
-        yield from telling.all(act, groups)
+        for told in telling.all(act, groups):
+            silent = False
+            yield told
+    if silent:
+        # A number linked with itself, or renamed to what it is: counted, like all that changes nothing.
+        yield Unrelated(origin=origin)
 
 
 def _trigger(head: Segment, evn: Segment | None) -> str | None:

@@ -125,6 +125,8 @@ MERGED, RENAMED = [("merge", NORTH_1, NORTH_2)], [("rename", NORTH_1, NORTH_2)]
             [("move", Part.VISIT, "V1", NORTH_1, NORTH_2), ("move", Part.VISIT, "V3", NORTH_3, NORTH_2)],
         ),
         (adt("A24", "PID|1||1^^^NORTH", "PID|2||8^^^MPI"), [("Link", NORTH_1, MPI_8)]),
+        (adt("A24", "PID|1||1^^^NORTH", "PID|2||1^^^NORTH"), [("unrelated", "A24")]),
+        (adt("A49", PID_2 + "|" * 15 + "A1", "MRG|||A1"), [("unrelated", "A49")]),
         (adt("A37", "PID|1||1^^^NORTH", "PID|2||8^^^MPI"), [("Unlink", NORTH_1, MPI_8)]),
         *[(adt(one, "PID|1||1^^^NORTH"), [("Describe", NORTH_1)]) for one in ("A08", "A31")],
         *[(adt(one, "PID|1||1^^^NORTH"), [("Register", NORTH_1)]) for one in ("A01", "A04", "A05", "A28")],
