@@ -15,7 +15,7 @@ ONLY ?=
 RESULTS := perf/results/bench.json
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint demo chaos shipment long big fuzz bench bench-quick ledger-scale planted-faults planning clean
+.PHONY: help venv test lint demo chaos shipment long devices big fuzz bench bench-quick ledger-scale planted-faults planning clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -48,6 +48,9 @@ shipment: $(STAMP) ## ship two devices from an archive to a bucket, with damage 
 
 long: $(STAMP) ## whole journeys by command that are too long for `make test`
 	$(BIN)/pytest -m long
+
+devices: $(STAMP) ## fill, freeze, pull out and break small real disks while they are written; root's work
+	$(BIN)/pytest -m devices --timeout=600
 
 big: $(STAMP) ## move one instance of two gigabytes through a mover of half a gigabyte
 	$(BIN)/pytest -m big

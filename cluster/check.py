@@ -8,6 +8,7 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -19,9 +20,12 @@ from cluster.advice import advice, advice_on
 from cluster.job import Job
 from cluster.registry import register_job
 from cluster.services import Services
-from storage.errors import StorageError
+from storage.errors import Retryable, StorageError
 from storage.ledger.ledger import Ledger
 from storage.ledger.migrate import migrate, migrations
+from storage.sinks.device import Device
+from storage.sinks.options import SeedOptions
+from storage.sinks.unlocking import label_of
 
 ROOM = 20 << 30
 """Bytes the state folder should have free: spool, logs and, embedded, the ledger of a pilot."""
@@ -117,11 +121,20 @@ def _ray(job: Job) -> Row:
         )
 
 
+def _label(options: SeedOptions) -> None:
+    """Devices that are new have their labels; one that is away is told by its probe."""
+    for root in options.devices:
+        with suppress(Retryable):
+            Device(root, label_of(options.disk_key))
+
+
 def _sink_probe(options: DestinationOptions) -> Callable[[], Sequence[Row]]:
     def probe() -> list[Row]:
         name = f"destination {options.name}"
         rows: list[Row] = []
         try:
+            if isinstance(options, SeedOptions):
+                _label(options)
             for found in open_destination(options).probe():
                 rows.append(
                     Row(

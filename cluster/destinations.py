@@ -1,5 +1,7 @@
 """What a run has to know of its destinations before it starts: which devices there are, and whether there is room."""
 
+from pathlib import Path
+
 import structlog
 
 from cluster.services import Services
@@ -7,15 +9,16 @@ from storage.errors import Retryable
 from storage.ledger.job import DeviceRoom, Registered
 from storage.ledger.ledger import Ledger
 from storage.ledger.records import DestinationState
-from storage.sinks.device import Device
+from storage.sinks.device import AttachedDevice, Device
 from storage.sinks.options import SeedOptions
+from storage.sinks.unlocking import label_of, unlocked
 
 
 def attach_destinations(ledger: Ledger, services: Services, registered: Registered) -> None:
     """Every destination that may be tried is open, and the ledger knows the devices of each seed.
 
-    One that was full is open again when a device has room, one that was away is tried again. A seed whose device
-    is not mounted is stopped with that reason: the others go on without it.
+    One that was full is open again when a device has room, one that was away is tried again. A seed none of whose
+    devices is mounted is stopped with that reason: the others go on without it.
 
     Raises
     ------
@@ -38,11 +41,29 @@ def attach_destinations(ledger: Ledger, services: Services, registered: Register
 
 
 def _attach_devices(ledger: Ledger, options: SeedOptions, destination_id: int) -> bool:
-    """The ledger knows the destination's devices; whether one has room."""
+    """The ledger knows the destination's devices that are mounted; whether one has room. Raises what the last one
+    that is away does where all are."""
+    log = structlog.get_logger("limosa.run")
     room = False
+    away: list[Retryable] = []
+    known = {root for root in options.devices if ledger.jobs.loads_at(destination_id, root.name)}
     for root in options.devices:
-        device = Device(root)
-        state = DeviceRoom.LOADING if device.free() > options.room_kept else DeviceRoom.FULL
+        try:
+            device = _mounted(root, options, new=root not in known)
+            state = DeviceRoom.LOADING if device.free() > options.room_kept else DeviceRoom.FULL
+        except Retryable as error:
+            log.warning("device_away", destination=options.name, device=root.name, code=error.code)
+            away.append(error)
+            continue
         ledger.jobs.attach_device(destination_id, device_id=device.id, path_label=root.name, state=state)
         room = room or ledger.jobs.devices(destination_id)[device.id] == DeviceRoom.LOADING
+    if len(away) == len(options.devices):
+        raise away[-1]
     return room
+
+
+def _mounted(root: Path, options: SeedOptions, *, new: bool) -> Device:
+    """The device there, labelled if it is new. Where the ledger knows one by that name, a folder without label is
+    what an unmounted disk leaves, on the disk of the system."""
+    device = Device(root, label_of(options.disk_key)) if new else AttachedDevice(root)
+    return unlocked(device, options.disk_key)

@@ -176,7 +176,7 @@ class Listing:
     unknown: int
     gone: int
     trouble: str = ""
-    """Why it could not be asked."""
+    """Why it, or a part of it, could not be asked."""
 
 
 def list_destinations(ledger: Ledger, destinations: Iterable[DestinationOptions]) -> dict[str, Listing]:
@@ -212,7 +212,21 @@ def list_destination(ledger: Ledger, sink: Sink) -> Listing:
         duplicated += sum(held.pack in delivered for held in stray)
         unknown += sum(held.pack not in delivered for held in stray)
     awaited = min(before, ledger.facts.awaited(sink.name, devices))
-    return Listing(packs=packs, duplicated=duplicated, unknown=unknown, gone=max(0, awaited - found))
+    gone = max(0, awaited - found)
+    return Listing(packs=packs, duplicated=duplicated, unknown=unknown, gone=gone, trouble=_unmounted(ledger, sink))
+
+
+def _unmounted(ledger: Ledger, sink: Sink) -> str:
+    """Devices that hold packs, have not left, and are not there to be counted."""
+    absent = [
+        f"device {row.path_label} is not mounted and holds {row.packs} packs"
+        for row in ledger.seeds.devices()
+        if row.destination == sink.name
+        and row.state in ("loading", "full")
+        and row.packs
+        and row.device_id not in sink.devices
+    ]
+    return "; ".join(absent)
 
 
 def keep_summary(state_dir: Path, document: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ class SeedCommands(CommandGroup):
 
     entries: ClassVar[Mapping[str, Entry]] = {
         "key": Entry("cluster.cli.seed_devices", "Make the key that seals or receipts are signed with."),
+        "disk-key": Entry("cluster.cli.seed_devices", "Make the key that plain disks are encrypted with."),
         "init": Entry("cluster.cli.seed_devices", "Prepare a device: label, limits, instructions, ledger."),
         "load": Entry("cluster.cli.seed_load", "Fill the devices with what waits for them."),
         "status": Entry("cluster.cli.seed_devices", "Show what is on which device, from the ledger."),

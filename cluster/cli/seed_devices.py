@@ -1,5 +1,6 @@
 """seed key, init, status: keys, devices before they are loaded, and what is on which."""
 
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,14 +9,16 @@ import typer
 
 from cluster.cli.arguments import AsJson, JobFile, printer, texts
 from cluster.cli.exits import Exit, Stop
-from cluster.job import load_job
+from cluster.job import SeedDestination, load_job
 from cluster.registry import register_job
-from cluster.seeding.choice import attached, seed_of
+from cluster.seeding.choice import mounted, seed_of
+from cluster.seeding.forecast import forecasts
 from cluster.seeding.preparing import prepare
 from cluster.services import open_ledger
-from storage.errors import Rejected
+from storage.errors import Retryable
 from storage.seeds.notes import SigningKey
 from storage.seeds.seal import SERIAL
+from storage.sinks.cipher import DiskKey
 
 To = Annotated[str | None, typer.Option("--to", help="Name of the seed destination; default: the only one.")]
 
@@ -32,6 +35,16 @@ def add_to(app: typer.Typer) -> None:
         ),
     )(key)
     app.command(
+        "disk-key",
+        **texts(
+            "Make the key that plain disks are encrypted with.",
+            "limosa seed disk-key /srv/limosa/disk.key",
+            "limosa seed disk-key /srv/limosa/disk.key --json",
+            more="Name it in the job file (disk_key of the destination) before the first disk is prepared, and hand it "
+            "to the receiver by another way than the disks. Whoever has it can read them; without it nobody can.",
+        ),
+    )(disk_key)
+    app.command(
         "init",
         **texts(
             "Prepare a device: label, limits, instructions, ledger.",
@@ -47,7 +60,8 @@ def add_to(app: typer.Typer) -> None:
             "Show what is on which device, from the ledger.",
             "limosa seed status move.toml",
             "limosa seed status move.toml --json",
-            more="Devices need not be mounted; free space is known of those that are.",
+            more="Devices need not be mounted; room and fill are known of those that are. The rate is that of the last "
+            "ten minutes; the time left (h:mm) is until the device is full, or until nothing waits for it.",
         ),
     )(status)
 
@@ -74,6 +88,15 @@ def key(
     )
 
 
+def disk_key(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where it goes; must not exist.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    made = DiskKey.generate()
+    made.save(file)
+    printer(as_json).record({"file": file, "disk_key": made.id})
+
+
 def init(
     job_file: JobFile,
     device: Annotated[Path, typer.Argument(metavar="DEVICE", help="Where it is mounted.", show_default=False)],
@@ -98,20 +121,25 @@ def init(
 
 def status(job_file: JobFile, as_json: AsJson = False) -> int:
     job = load_job(job_file)
-    found: dict[str, dict[str, Any]] = {}
-    for options in job.destinations:
-        if options.kind == "seed":
-            try:
-                for each in attached(options, ()):
-                    room = 0 if each.sealed else max(0, each.free() - options.room_kept)
-                    found[each.id] = {"serial": each.serial or None, "loadable": room}
-            except Rejected:
-                continue
+    loadable: dict[str, int] = {}
+    serials: dict[str, str] = {}
+    for options in (each for each in job.destinations if isinstance(each, SeedDestination)):
+        for each in mounted(options):
+            serials[each.id] = each.serial
+            # One that fails at this moment is as good as not mounted.
+            with suppress(OSError, Retryable):
+                loadable[each.id] = 0 if each.sealed else max(0, each.free() - options.room_kept)
     with open_ledger(job) as ledger:
-        rows: list[dict[str, Any]] = [
-            asdict(row) | found.get(row.device_id, {"loadable": None}) for row in ledger.seeds.devices()
-        ]
-    printer(as_json).rows(
+        devices, waiting = ledger.seeds.devices(), ledger.seeds.waiting()
+    ahead = forecasts(devices, loadable, waiting)
+    rows: list[dict[str, Any]] = [
+        asdict(row) | asdict(ahead[row.device_id]) | {"serial": serials.get(row.device_id) or row.serial}
+        for row in devices
+    ]
+    out = printer(as_json)
+    if out.form.value != "json":
+        rows = [row | _readable(row) for row in rows]
+    out.rows(
         "devices",
         (
             "path_label",
@@ -121,6 +149,9 @@ def status(job_file: JobFile, as_json: AsJson = False) -> int:
             "instances",
             "bytes",
             "loadable",
+            "fill",
+            "rate",
+            "eta",
             "waiting",
             "exceptions",
             "arrived",
@@ -128,3 +159,13 @@ def status(job_file: JobFile, as_json: AsJson = False) -> int:
         rows,
     )
     return Exit.EXCEPTIONS if any(row["exceptions"] for row in rows) else Exit.DONE
+
+
+def _readable(row: dict[str, Any]) -> dict[str, str]:
+    """As a person reads them: `12.5 %`, `148 MB/s`, `3:20 h`."""
+    fill, eta = row["fill"], row["eta"]
+    return {
+        "fill": "" if fill is None else f"{100 * fill:.1f} %",
+        "rate": f"{row['rate'] / 1e6:.1f} MB/s" if row["rate"] else "",
+        "eta": "" if eta is None else f"{int(eta // 3600)}:{int(eta % 3600 // 60):02} h",
+    }

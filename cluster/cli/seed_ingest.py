@@ -1,17 +1,16 @@
 """seed ingest: the far side of a shipment. Needs neither job file nor ledger, nor a way to the hospital."""
 
 import hashlib
-import re
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from pydantic import ValidationError
 
 from cluster.cli.arguments import AsJson, Quiet, printer, texts
 from cluster.cli.exits import Exit, Stop
+from cluster.cli.seed_bucket import bucket_of
 from cluster.cli.seed_keys import verifier_of
 from cluster.cli.seed_progress import shown
 from cluster.output import Output
@@ -21,12 +20,11 @@ from cluster.seeding.ingest_journal import IngestJournal
 from storage.errors import AlreadyThere
 from storage.seeds.notes import SigningKey
 from storage.seeds.opening import OpenedSeed, open_seed, read_note
-from storage.sinks.options import MIN_PART, S3Options
-from storage.sinks.s3_client import Bucket
+from storage.sinks.options import MIN_PART
+from storage.sinks.unlocking import unlocked
 
 PART_SIZE = 64 << 20
 """Bytes of a part: 100,000 parts for a device of 6 TB, and what a broken line costs at most."""
-_TARGET = re.compile(r"s3://(?P<bucket>[a-z0-9.-]{3,63})(?:/(?P<prefix>[A-Za-z0-9._/-]{0,512}))?", re.ASCII)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -49,6 +47,9 @@ def ingest(
     seal: Annotated[Path, typer.Option(help="The seal that came apart from the device.")],
     to: Annotated[str, typer.Option(metavar="s3://BUCKET/PREFIX", help="Where its packs go.")],
     key: Annotated[str | None, typer.Option(help="The sender's verifier key, or the file that holds it.")] = None,
+    disk_key: Annotated[
+        str | None, typer.Option(help="Of an encrypted device: env:NAME or file:/path, never on the device.")
+    ] = None,
     sign: Annotated[
         Path | None, typer.Option(help="Key of `limosa seed key` to sign the receipt; default: one is made.")
     ] = None,
@@ -67,10 +68,6 @@ def ingest(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
-    target = _TARGET.fullmatch(to)
-    prefix = (target["prefix"] or "").strip("/") if target else ""
-    if target is None or any(part in ("", ".", "..") for part in prefix.split("/") if prefix):
-        raise Stop("--to takes s3://BUCKET or s3://BUCKET/PREFIX")
     trusted = None if key is None else verifier_of("--key", key)
     note = read_note(seal)
     folder = state or Path(f"limosa-ingest-{device.name}")
@@ -78,25 +75,20 @@ def ingest(
         raise Stop("--state lies on the device; nothing is ever written there")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     opened = open_seed(device, note, trusted, folder)
+    if opened.device.key_id and disk_key is None:
+        raise Stop(f"{device} is encrypted: give the disk key {opened.device.key_id} with --disk-key")
+    unlocked(opened.device, disk_key)
     signing = SigningKey.load(sign) if sign is not None else _own_key(folder)
-    try:
-        options = S3Options.model_validate(
-            {
-                "name": "ingest",
-                "endpoint_url": endpoint_url,
-                "region": region,
-                "bucket": target["bucket"],
-                "access_key": access_key,
-                "secret_key": secret_key,
-                "checksum": checksum,
-                "connections": connections,
-            }
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise Stop(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}") from None
-    bucket = Bucket(options)
-    bucket.reach()
+    bucket, prefix = bucket_of(
+        "--to",
+        to,
+        endpoint_url=endpoint_url,
+        region=region,
+        access_key=access_key,
+        secret_key=secret_key,
+        checksum=checksum,
+        connections=connections,
+    )
     out = printer(as_json)
     journal = IngestJournal(folder / "journal.jsonl", _sha256(note), to)
     try:

@@ -2,8 +2,10 @@
 
 import getpass
 import hashlib
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,18 +13,22 @@ import typer
 
 from cluster.cli.arguments import AsJson, DecidedBy, JobFile, printer, texts
 from cluster.cli.exits import Exit, Stop
+from cluster.cli.seed_bucket import bucket_of
 from cluster.cli.seed_keys import verifier_of
 from cluster.job import load_job
 from cluster.seeding.accounting import Account, Shipped, Verdict, by_objects, by_receipt
+from cluster.seeding.bucket_listing import take_listing
 from cluster.seeding.choice import device_row
 from cluster.seeding.evidence import Seen, databox_bom, databox_errors, listing, read_text, snowball
-from cluster.seeding.reconcile import Reconciled, Reconciling, digest_of
+from cluster.seeding.reconcile import Reconciled, Reconciling, digest_of, expected
 from cluster.services import open_ledger
+from storage.durable import sync_folder
 from storage.ledger.ledger import Ledger
 from storage.ledger.seeds import DeviceRow
 from storage.packs.naming import pack_key
 from storage.seeds.notes import VerifyingKey
 from storage.seeds.receipt import Receipt, open_receipt
+from storage.sinks.s3_client import Bucket
 
 SHIPPED = ("sealed", "shipped", "arrived")
 
@@ -37,6 +43,8 @@ class Papers:
     databox_bom: Path | None
     databox_copylog: Path | None
     listing: Path | None
+    bucket: str | None = None
+    """Its answer is `listing`, once it was asked."""
 
     def kind(self) -> str:
         """Which one way of accounting they belong to."""
@@ -44,11 +52,11 @@ class Papers:
             "receipt": (self.receipt,),
             "snowball": (self.snowball_success, self.snowball_failure),
             "databox": (self.databox_bom, self.databox_copylog),
-            "listing": (self.listing,),
+            "bucket" if self.bucket else "listing": (self.bucket, self.listing),
         }
         given = [kind for kind, files in kinds.items() if any(files)]
         if len(given) != 1:
-            raise Stop("give the documents of one kind: --receipt, --snowball-..., --databox-... or --listing")
+            raise Stop("give one kind of evidence: --receipt, --snowball-..., --databox-..., --listing or --bucket")
         return given[0]
 
     def files(self) -> list[Path]:
@@ -62,7 +70,8 @@ class Papers:
         """What they say of what was shipped."""
         if receipt is not None:
             return by_receipt(shipped, ((pack_key(row.pack, row.container), row) for row in receipt.rows()))
-        return by_objects(shipped, self._objects(), silence=self._silence())
+        ours = self.databox_bom is None
+        return by_objects(shipped, self._objects(), silence=self._silence(), crc64_is_ours=ours)
 
     def _objects(self) -> Iterator[Seen]:
         if self.snowball_success:
@@ -92,9 +101,10 @@ def add_to(app: typer.Typer) -> None:
         **texts(
             "Account for every instance of a shipped device.",
             "limosa seed reconcile move.toml --receipt receipt.jsonl --receipt-key cloud-team.pub",
-            "limosa seed reconcile move.toml --device S3ZNX0K --snowball-success ok.csv --snowball-failure bad.csv",
+            "limosa seed reconcile move.toml --device S3ZNX0K --bucket s3://images/archive",
             more="Takes the signed receipt of `limosa seed ingest`, Snowball's success and failure reports, a Data "
-            "Box's bill of materials with its copy log, or the answer of `aws s3api list-objects-v2`. Every instance "
+            "Box's bill of materials with its copy log, the answer of `aws s3api list-objects-v2`, or asks the bucket "
+            "itself for sizes and CRC-64 and keeps its answer. Every instance "
             "is arrived, missing, altered or unknown; objects that were not sealed are an alert. A receipt signed by "
             "the key given as --receipt-key is proof: what arrived is validated with it. Ends with 3 when something "
             "is missing or altered, with 2 when something is unknown or was not sealed.",
@@ -114,6 +124,16 @@ def reconcile(
     databox_bom: Annotated[Path | None, typer.Option(help="Bill of materials (XML).")] = None,
     databox_copylog: Annotated[Path | None, typer.Option(help="Copy log of the upload (XML).")] = None,
     listing: Annotated[Path | None, typer.Option(help="JSON of `aws s3api list-objects-v2`.")] = None,
+    bucket: Annotated[
+        str | None, typer.Option(metavar="s3://BUCKET/PREFIX", help="Where the packs went: it is asked now.")
+    ] = None,
+    endpoint_url: Annotated[str | None, typer.Option(help="Of the bucket; default: AWS.")] = None,
+    region: Annotated[str, typer.Option(help="Of the bucket.")] = "us-east-1",
+    access_key: Annotated[
+        str | None, typer.Option(help="env:NAME or file:/path; default: the SDK's own chain.")
+    ] = None,
+    secret_key: Annotated[str | None, typer.Option(help="env:NAME or file:/path.")] = None,
+    connections: Annotated[int, typer.Option(min=1, max=512, help="Requests at once.")] = 8,
     by: DecidedBy = "",
     as_json: AsJson = False,
 ) -> int:
@@ -124,15 +144,31 @@ def reconcile(
         databox_bom=databox_bom,
         databox_copylog=databox_copylog,
         listing=listing,
+        bucket=bucket,
     )
+    if bucket and listing:
+        raise Stop("give --listing or --bucket, not both")
     kind = papers.kind()
     trusted = None if receipt_key is None else verifier_of("--receipt-key", receipt_key)
     opened = None if receipt is None else open_receipt(receipt, trusted)
-    with open_ledger(load_job(job_file)) as ledger:
+    job = load_job(job_file)
+    with open_ledger(job) as ledger:
         row = device_row(ledger, device or (opened.head.device if opened else None), SHIPPED)
         _check_seal(ledger, row, opened)
         destination_id = ledger.seeds.destination_of(row.device_id)
         assert destination_id is not None  # it has a row
+        shipped = expected(ledger, row.device_id)
+        if bucket is not None:
+            there, prefix = bucket_of(
+                "--bucket",
+                bucket,
+                endpoint_url=endpoint_url,
+                region=region,
+                access_key=access_key,
+                secret_key=secret_key,
+                connections=connections,
+            )
+            papers = replace(papers, listing=_ask(there, prefix, shipped, connections, job.state_dir, row))
         work = Reconciling(
             ledger=ledger,
             device_id=row.device_id,
@@ -143,8 +179,21 @@ def reconcile(
             proof=opened.key if opened is not None and trusted is not None else None,
             by=by or getpass.getuser(),
         )
-        found = work.settle(papers.account(work.expected(), opened))
-    return _tell(as_json, row, found, opened, trusted)
+        found = work.settle(papers.account(shipped, opened))
+    return _tell(as_json, row, found, opened, trusted, papers.files())
+
+
+def _ask(bucket: Bucket, prefix: str, shipped: Collection[str], threads: int, state_dir: Path, row: DeviceRow) -> Path:
+    """What the bucket answered, kept beside the shipment's other papers."""
+    folder = state_dir / "shipments"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{row.serial}-{row.device_id[:8]}.{datetime.now(UTC):%Y%m%dT%H%M%SZ}.listing.json"
+    with path.open("wb") as file:
+        take_listing(bucket, prefix, shipped, threads, file)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(folder)
+    return path
 
 
 def _check_seal(ledger: Ledger, row: DeviceRow, opened: Receipt | None) -> None:
@@ -159,7 +208,12 @@ def _check_seal(ledger: Ledger, row: DeviceRow, opened: Receipt | None) -> None:
 
 
 def _tell(
-    as_json: bool, row: DeviceRow, found: Reconciled, opened: Receipt | None, trusted: VerifyingKey | None
+    as_json: bool,
+    row: DeviceRow,
+    found: Reconciled,
+    opened: Receipt | None,
+    trusted: VerifyingKey | None,
+    documents: list[Path],
 ) -> int:
     accounted = sum(found.instances.values())
     told: dict[str, Any] = {
@@ -175,6 +229,7 @@ def _tell(
         "strangers": len(found.strangers),
         "signed_by": None if opened is None else f"{opened.key.name} {opened.key.fingerprint}",
         "note": found.note,
+        "documents": [str(path) for path in documents],
     }
     trouble = [asdict(each) for each in found.trouble]
     out = printer(as_json)

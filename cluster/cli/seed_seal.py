@@ -30,6 +30,7 @@ from storage.ledger.lifecycle import DeliveryState
 from storage.ledger.records import CustodyNote
 from storage.seeds.notes import SigningKey
 from storage.sinks.device import Device
+from storage.sinks.unlocking import unlocked
 
 LISTED = 1_000
 """Damaged packs that are listed; every one is an exception as well."""
@@ -147,7 +148,7 @@ def seal(
         sealing = Sealing(
             ledger=ledger,
             # Only now, with the lock, is it opened to be written.
-            device=Device(chosen.root),
+            device=unlocked(Device(chosen.root), options.disk_key),
             job=job.job.name,
             destination=options.name,
             profile=options.profile,
@@ -166,7 +167,7 @@ def seal(
                 out.say(f"{error}. Resolve the exceptions with --as renew, run, then seal again.")
                 _show_damage(out, damage)
             return Exit.INTEGRITY
-    shown_seal = _keep(folder, sealed, signing)
+    shown_seal = _keep(folder, sealed, signing, chosen.key_id)
     if as_json:
         out.record({"sealed": True, "damaged": [], **shown_seal})
     else:
@@ -233,14 +234,14 @@ def _shown(ledger: Ledger, devices: Sequence[Device], quiet: bool) -> AbstractCo
     return shown({each.id: (each.serial or each.root.name, sizes.get(each.id, 0)) for each in devices}, quiet)
 
 
-def _keep(folder: Path, sealed: Sealed, key: SigningKey) -> dict[str, Any]:
+def _keep(folder: Path, sealed: Sealed, key: SigningKey, key_id: str) -> dict[str, Any]:
     """Seal and slip lie in the folder, durable."""
     seal = sealed.seal
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"{seal.serial if seal.serial != '-' else 'device'}-{seal.device[:8]}"
     texts_of = {
         folder / f"{stem}.seal.txt": sealed.note,
-        folder / f"{stem}.slip.html": packing_slip(seal, sealed.note, key.verifier),
+        folder / f"{stem}.slip.html": packing_slip(seal, sealed.note, key.verifier, key_id),
     }
     for path, text in texts_of.items():
         with path.open("w", encoding="utf-8", newline="") as file:
@@ -263,5 +264,6 @@ def _keep(folder: Path, sealed: Sealed, key: SigningKey) -> dict[str, Any]:
         "read_out": fingerprint(sealed.note),
         "slip": slip,
         "key": str(key.verifier),
+        "disk_key": key_id or None,
         "size": told_size(seal.pack_bytes),
     }

@@ -62,8 +62,11 @@ def by_receipt(shipped: Mapping[str, Shipped], rows: Iterable[tuple[str, Receipt
     return account
 
 
-def by_objects(shipped: Mapping[str, Shipped], seen: Iterable[Seen], *, silence: Verdict) -> Account:
-    """The account of a carrier's documents; `silence` is what it means that they do not speak of a pack."""
+def by_objects(
+    shipped: Mapping[str, Shipped], seen: Iterable[Seen], *, silence: Verdict, crc64_is_ours: bool
+) -> Account:
+    """The account of a carrier's documents; `silence` is what it means that they do not speak of a pack, and
+    `crc64_is_ours` that their CRC-64 is known to be the one that packs have."""
     account = Account()
     told: dict[str, list[Seen]] = {}
     for each in seen:
@@ -72,7 +75,7 @@ def by_objects(shipped: Mapping[str, Shipped], seen: Iterable[Seen], *, silence:
         elif not each.failed:
             account.strangers.append(each.path)
     comparable = [(each.crc64, shipped[path].crc64) for path, found in told.items() for each in found if each.crc64]
-    if comparable and not any(one == other for one, other in comparable):
+    if comparable and not crc64_is_ours and not any(one == other for one, other in comparable):
         # Azure does not say which CRC-64 a bill of materials has; one that is never ours is another.
         account.note = "no CRC-64 agrees with ours: it is another polynomial, and only sizes were compared"
         told = {path: [_without_crc(each) for each in found] for path, found in told.items()}

@@ -1,6 +1,5 @@
 """Brings one file of a device into a bucket: in parts, resumable, and looked at where it lies afterwards."""
 
-import os
 from contextlib import suppress
 
 from cluster.seeding.ingest_journal import IngestJournal
@@ -12,7 +11,6 @@ from storage.sinks.device import Device
 from storage.sinks.s3_client import Bucket, octets_crc64, send_checked
 from storage.sinks.s3_errors import Conflict
 from storage.sinks.s3_upload import part_target
-from storage.spool import FileOctets
 
 ANEW = 3
 """Uploads begun for one object: the endpoint may lose one, hardly three in a row."""
@@ -39,11 +37,9 @@ class Carrier:
         """
         if to in self._journal.done:
             return
-        descriptor = self._device.open(key)
-        try:
-            if os.fstat(descriptor).st_size != size:
+        with self._device.octets(key) as body:
+            if body.size != size:
                 raise self._changed()
-            body = FileOctets(descriptor, size)
             try:
                 if size <= self._part_size:
                     send_checked(
@@ -60,8 +56,6 @@ class Carrier:
                     raise IntegrityError(
                         "holds other bytes than were sent", operation="check", place=self._bucket.place
                     )
-        finally:
-            os.close(descriptor)
         self._journal.stored(to)
 
     def _send_parts(self, to: str, body: Octets, checksum: int) -> None:

@@ -9,6 +9,7 @@ from storage.ledger.ledger import Ledger
 from storage.ledger.seeds import DeviceRow
 from storage.sinks.device import Device, ReadOnlyDevice
 from storage.sinks.options import SeedOptions
+from storage.sinks.unlocking import unlocked
 
 
 def seed_of(job: Job, name: str | None) -> SeedDestination:
@@ -32,13 +33,7 @@ def attached(options: SeedOptions, named: Sequence[str]) -> list[Device]:
     Rejected, Retryable
         One that is named is not there; without names, none is.
     """
-    found: list[Device] = []
-    for root in options.devices:
-        try:
-            found.append(ReadOnlyDevice(root))
-        except (Rejected, Retryable):
-            # Never prepared, or nothing is mounted there.
-            continue
+    found = mounted(options)
     if not named:
         if not found:
             raise Rejected("none of its devices is mounted and prepared", operation="choose", place=options.name)
@@ -50,6 +45,24 @@ def attached(options: SeedOptions, named: Sequence[str]) -> list[Device]:
             raise Rejected(f"{name} is no mounted, prepared device of it", operation="choose", place=options.name)
         chosen.append(device)
     return chosen
+
+
+def mounted(options: SeedOptions) -> list[Device]:
+    """The devices of the destination that are mounted and prepared; none is no fault.
+
+    Raises
+    ------
+    Rejected
+        One was prepared for another disk key.
+    """
+    found: list[Device] = []
+    for root in options.devices:
+        try:
+            device = ReadOnlyDevice(root)
+        except (Rejected, Retryable):
+            continue
+        found.append(unlocked(device, options.disk_key))
+    return found
 
 
 def device_row(ledger: Ledger, name: str | None, states: Sequence[str]) -> DeviceRow:

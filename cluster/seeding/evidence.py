@@ -4,6 +4,7 @@ Paths come with a bucket, container or prefix before them that the sender does n
 own end: `studies/` or `index/` with two folders and the name of a pack.
 """
 
+import base64
 import csv
 import html
 import io
@@ -106,7 +107,8 @@ def databox_errors(text: str) -> Iterator[Seen]:
 
 
 def listing(text: str) -> Iterator[Seen]:
-    """The objects of `aws s3api list-objects-v2`, one answer or several behind each other. Raises `Rejected`."""
+    """The objects of `aws s3api list-objects-v2`, one answer or several behind each other; a `ChecksumCRC64NVME` beside
+    them is believed. Raises `Rejected`."""
     decoder = json.JSONDecoder()
     at = 0
     while (at := _next(text, at)) < len(text):
@@ -115,7 +117,7 @@ def listing(text: str) -> Iterator[Seen]:
         except (ValueError, RecursionError):
             raise Rejected("is no JSON", operation="read", place="listing") from None
         for entry in _contents(value):
-            yield Seen(path=ours(entry["Key"]), size=entry["Size"])
+            yield Seen(path=ours(entry["Key"]), size=entry["Size"], crc64=_crc64nvme(entry.get("ChecksumCRC64NVME")))
 
 
 def _contents(value: Any) -> Iterator[dict[str, Any]]:
@@ -126,6 +128,19 @@ def _contents(value: Any) -> Iterator[dict[str, Any]]:
         if not isinstance(entry, dict) or not isinstance(entry.get("Key"), str) or type(entry.get("Size")) is not int:
             raise Rejected("an object has no Key or Size", operation="read", place="listing")
         yield entry
+
+
+def _crc64nvme(value: Any) -> int | None:
+    """The checksum as S3 writes it: base64 of eight bytes. Raises `Rejected`."""
+    if value is None:
+        return None
+    try:
+        raw = base64.b64decode(value, validate=True)
+    except (TypeError, ValueError):
+        raw = b""
+    if len(raw) != 8:
+        raise Rejected("an object has a checksum that is none", operation="read", place="listing")
+    return int.from_bytes(raw, "big")
 
 
 def _next(text: str, at: int) -> int:

@@ -16,10 +16,10 @@ from imaging.uid import parse_uid
 from storage.durable import storage_error
 from storage.errors import IntegrityError
 from storage.packs.crc64 import crc64
-from storage.seeds.examine import Examined, examine
+from storage.seeds.examine import Examined
 from storage.seeds.manifest import PackRow
 from storage.seeds.notes import SigningKey
-from storage.seeds.objects import DeviceObjects
+from storage.seeds.objects import examine_on
 from storage.seeds.opening import OpenedSeed, check_instances_list, payload
 from storage.seeds.receipt import PackState, ReceiptHead, ReceiptRow, write_receipt
 
@@ -118,7 +118,7 @@ class Ingest:
     def _judge(self, row: PackRow, report: Callable[[int], None]) -> tuple[PackState, str, tuple[str, ...]]:
         device = self._opened.device
         try:
-            found = examine(DeviceObjects(device), row.pack, row.container, row.key, report=report)
+            found = examine_on(device, row.pack, row.container, row.key, report)
         except FileNotFoundError:
             return PackState.MISSING, "is not there", ()
         except OSError as error:

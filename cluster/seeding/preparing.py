@@ -13,6 +13,7 @@ from storage.seeds.tagging import put_instructions
 from storage.seeds.tree import folders
 from storage.sinks.device import LABEL, PAYLOAD, Device
 from storage.sinks.options import SeedOptions
+from storage.sinks.unlocking import label_of, unlocked
 
 _OURS = frozenset({PAYLOAD, LABEL.partition("/")[0], bag.BAGIT, bag.INFO, bag.MANIFEST, bag.TAGMANIFEST})
 
@@ -55,16 +56,20 @@ def prepare(ledger: Ledger, destination_id: int, options: SeedOptions, root: Pat
             operation="prepare",
             place=place,
         )
-    told = {"serial": serial, "profile": options.profile.value}
+    told = {"serial": serial, "profile": options.profile.value, **label_of(options.disk_key)}
     device = Device(root, told)
     if device.sealed:
         raise Rejected("is sealed: what is on it is final", operation="prepare", place=place)
-    if (device.serial, device.profile) != (serial, options.profile.value):
+    if (device.serial, device.profile, device.key_id) != (serial, options.profile.value, told.get("key_id", "")):
         if ledger.seeds.packs(device.id, limit=1) or ledger.seeds.unfinished(device.id):
             raise Rejected(
-                f"holds packs as {device.serial or 'a device without serial'}", operation="prepare", place=place
+                f"holds packs as {device.serial or 'a device without serial'} with"
+                f" {f'disk key {device.key_id}' if device.key_id else 'no disk key'}",
+                operation="prepare",
+                place=place,
             )
         device.relabel(told)
+    unlocked(device, options.disk_key)
     put_instructions(device)
     free = device.free()
     loadable = max(0, free - options.room_kept)

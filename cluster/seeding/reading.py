@@ -13,8 +13,8 @@ from storage.ledger.ledger import Ledger
 from storage.ledger.lifecycle import DeliveryState
 from storage.ledger.records import Json
 from storage.ledger.seeds import ShippedPack
-from storage.seeds.examine import Examined, examine
-from storage.seeds.objects import DeviceObjects
+from storage.seeds.examine import Examined
+from storage.seeds.objects import examine_on
 from storage.sinks.device import Device
 
 
@@ -66,7 +66,7 @@ def read_pack(
     """
     receipt = shipped.receipt
     try:
-        found = examine(DeviceObjects(device), shipped.pack, receipt.container, receipt.key, report=report)
+        found = examine_on(device, shipped.pack, receipt.container, receipt.key, report)
     except FileNotFoundError:
         return PackReading(shipped=shipped, examined=None, instances=(), what="is not there")
     except OSError as error:

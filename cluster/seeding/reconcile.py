@@ -69,13 +69,6 @@ class Reconciling:
     """Whose receipt it is, when a person has said that this key is to be believed."""
     by: str
 
-    def expected(self) -> dict[str, Shipped]:
-        """What was shipped, by path from `studies/` on."""
-        return {
-            payload(pack.receipt.key): Shipped(size=pack.receipt.size, crc64=pack.receipt.crc64 or 0)
-            for pack in self._packs()
-        }
-
     def settle(self, account: Account) -> Reconciled:
         """The ledger says of every pack what the account does."""
         strangers = self._strangers(account.strangers)
@@ -119,7 +112,7 @@ class Reconciling:
         )
 
     def _packs(self) -> Iterator[ShippedPack]:
-        return (pack for pack in packs_of(self.ledger, self.device_id) if pack.state is not DeliveryState.VOID)
+        return _shipped(self.ledger, self.device_id)
 
     def _land(self, packs: list[PackId]) -> int:
         if not packs:
@@ -169,6 +162,18 @@ class Reconciling:
         )
         if set(packs) <= {Verdict.ARRIVED}:
             self.ledger.seeds.arrived(self.device_id)
+
+
+def expected(ledger: Ledger, device_id: str) -> dict[str, Shipped]:
+    """What was shipped on the device, by path from `studies/` on."""
+    return {
+        payload(pack.receipt.key): Shipped(size=pack.receipt.size, crc64=pack.receipt.crc64 or 0)
+        for pack in _shipped(ledger, device_id)
+    }
+
+
+def _shipped(ledger: Ledger, device_id: str) -> Iterator[ShippedPack]:
+    return (pack for pack in packs_of(ledger, device_id) if pack.state is not DeliveryState.VOID)
 
 
 def digest_of(*paths: Path) -> bytes:

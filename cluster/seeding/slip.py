@@ -27,8 +27,8 @@ def fingerprint(note: str) -> str:
     return " ".join(digits[at : at + 4] for at in range(0, len(digits), 4))
 
 
-def packing_slip(seal: Seal, note: str, key: VerifyingKey) -> str:
-    """The slip as one HTML document that needs nothing else."""
+def packing_slip(seal: Seal, note: str, key: VerifyingKey, key_id: str) -> str:
+    """The slip as one HTML document that needs nothing else. `key_id` is the disk key's; empty: not encrypted."""
     digest = hashlib.sha256(note.encode("utf-8")).hexdigest()
     code = segno.make(f"limosa-seal:{seal.device}:{digest}", error="m").svg_inline(scale=4, border=2)
     rows = (
@@ -43,6 +43,7 @@ def packing_slip(seal: Seal, note: str, key: VerifyingKey) -> str:
         ("Merkle root of the packs", seal.root.hex()),
         ("SHA-256 of the seal", fingerprint(note)),
         ("Signed with key", f"{key.name}, fingerprint {key.fingerprint}"),
+        ("Packs are encrypted", f"AES-256-GCM, disk key {key_id}" if key_id else "no"),
     )
     table = "".join(f"<tr><th>{escape(name)}</th><td><code>{escape(value)}</code></td></tr>" for name, value in rows)
     steps = (

@@ -14,6 +14,7 @@ from perf.servers import ACCESS, SECRET
 from storage.durable import write_all
 from storage.packs.format import PackEncoder
 from storage.packs.model import Container
+from storage.sinks.device import Device
 from storage.sinks.open import open_sink
 from storage.sinks.options import S3Options, SeedOptions
 from storage.sinks.protocol import Sink
@@ -54,6 +55,7 @@ def sink_of(task: Task) -> Sink:
         given = {"name": "cloud", "endpoint_url": task.endpoint, "bucket": task.bucket}
         options = S3Options.model_validate(given | {"access_key": f"env:{ACCESS}", "secret_key": f"env:{SECRET}"})
     else:
+        Device(Path(task.out))
         options = SeedOptions.model_validate({"name": "seed", "devices": [task.out], "reserve": SEED_RESERVE})
     return open_sink(options)
 

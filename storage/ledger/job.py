@@ -192,6 +192,16 @@ class Jobs:
             rows = conn.execute("select device_id, state from device where destination_id = %s", (destination_id,))
             return dict(rows.fetchall())
 
+    def loads_at(self, destination_id: int, path_label: str) -> bool:
+        """Whether a device of the destination is being loaded that was last mounted in a folder of this name."""
+        with self._pool.transaction("look for device") as conn:
+            row = conn.execute(
+                "select from device where destination_id = %s and path_label = %s and state in ('loading', 'full')"
+                " limit 1",
+                (destination_id, path_label),
+            ).fetchone()
+        return row is not None
+
     def learn(self, source_id: int, found: Json) -> None:
         """What was found out about the source joins its profile; other parts of the profile stay."""
         with self._pool.transaction("learn profile") as conn:

@@ -45,6 +45,8 @@ class DeviceRow:
     sealed_at: datetime | None
     arrived: int
     """Packs of it that are accounted for at the far side."""
+    rate: float
+    """Bytes a second that were written on it in the last ten minutes, or since it was begun if that is shorter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +104,15 @@ class Seeds:
         with self._pool.transaction("list devices") as conn:
             rows = conn.cursor(row_factory=class_row(DeviceRow)).execute(_DEVICES)
             return tuple(rows)
+
+    def waiting(self) -> dict[str, int]:
+        """Studies that wait for each seed destination, or are being written there."""
+        with self._pool.transaction("count what waits for devices") as conn:
+            rows = conn.execute(
+                "select x.name, count(*) from delivery d join destination x using (destination_id)"
+                " where x.kind = 'seed' and d.state = 'pending' group by x.name"
+            )
+            return dict(rows.fetchall())
 
     def destination_of(self, device_id: str) -> int | None:
         """The id of the destination that the device belongs to; None for one the ledger does not know."""
@@ -289,7 +300,9 @@ select v.device_id, x.name as destination, v.path_label, v.state, v.changed_at, 
   count(d.delivery_id) as packs, coalesce(sum(r.instances), 0)::bigint as instances,
   coalesce(sum(r.size), 0)::bigint as bytes, count(*) filter (where d.state = 'written') as waiting,
   count(*) filter (where d.state = 'exception') as exceptions,
-  count(*) filter (where l.device_id is not null and d.state in ('arrived', 'validated')) as arrived
+  count(*) filter (where l.device_id is not null and d.state in ('arrived', 'validated')) as arrived,
+  (coalesce(sum(r.size) filter (where d.written_at > limosa_now() - interval '10 minutes'), 0)
+    / greatest(1, least(600, extract(epoch from limosa_now() - min(d.written_at)))))::float8 as rate
 from device v join destination x using (destination_id) left join seal l using (device_id)
 left join (receipt r join delivery d on d.delivery_id = r.delivery_id and d.state <> 'void') on r.device = v.device_id
 group by v.device_id, x.name, l.device_id order by x.name, v.path_label, v.device_id"""

@@ -79,8 +79,10 @@ def examine(
     *,
     device: str = "",
     report: Callable[[int], None] = lambda octets: None,
+    whole: Iterator[bytes] | None = None,
 ) -> Examined:
-    """The pack was read once, whole. `report` is told of bytes read.
+    """The pack was read once, whole. `report` is told of bytes read; `whole` is the object, where its owner wants to
+    see how it is read.
 
     Raises
     ------
@@ -91,7 +93,7 @@ def examine(
     """
     size = objects.size(key, device=device)
     sums = Sums(report)
-    cutter = Cutter(sums.through(objects.stream(key, 0, size, device=device)))
+    cutter = Cutter(sums.through(objects.stream(key, 0, size, device=device) if whole is None else whole))
     beside = _beside(objects, pack, container, key, device)
     index, fault = _index_of(PackReader(objects, pack, container, key, device=device), container)
     members = () if index is None else index.members

@@ -39,6 +39,7 @@ class PackRow:
     size: int
     crc64: int
     sha256: bytes
+    """Of the file as it lies there; all else is of the pack, which is another thing only where it is encrypted."""
     blake3: bytes
     instances: int
     index_size: int

@@ -11,18 +11,23 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
+from imaging.octets import Octets
 from storage.durable import storage_error, write_all
 from storage.errors import Rejected, Retryable
+from storage.sinks.cipher import HEADER, CipherReader, DiskKey, plain_size
+from storage.spool import FileOctets
 
 LABEL = "limosa/device.json"
 """Where a device's id is written; its first component is a legal container name on Data Box."""
 PAYLOAD = "data"
 """The folder of packs and their indexes: what BagIt (RFC 8493) calls the payload, so that a sealed device is a bag."""
+PACKS = f"{PAYLOAD}/studies/"
+"""What is encrypted where a device is: packs. Their names, indexes and lists hold UIDs and digests."""
 SEALED = "limosa/seal.txt"
 """Once it is there, nothing more is written: what it says would no longer be true."""
 READ_PIECE = 1 << 20
@@ -56,13 +61,31 @@ class Device:
         except OSError:
             raise self._away() from None
         self._is = (found.st_dev, found.st_ino)
-        self.serial = self.profile = ""
-        """What `limosa seed init` was told of it; empty for a device that was never prepared."""
+        self.serial = self.profile = self.key_id = ""
+        """What `limosa seed init` was told of it; empty for a device that was never prepared. `key_id` is empty where
+        packs lie as they are, and else says which key they are encrypted with."""
+        self.key: DiskKey | None = None
+        """What packs are written and read with; see `unlock`."""
         try:
             self.id = self._read_label()
         except FileNotFoundError:
             self._write_label({"id": secrets.token_hex(16), **label})
             self.id = self._read_label()
+        except OSError as error:
+            raise storage_error(error, "open", self.place) from None
+
+    def unlock(self, key: DiskKey | None) -> None:
+        """Packs are written and read with this key from now on, or as they are.
+
+        Raises
+        ------
+        Rejected
+            The device was prepared for another key, for one, or for none.
+        """
+        if self.key_id != ("" if key is None else key.id):
+            had, got = (each or "none" for each in (self.key_id, "" if key is None else key.id))
+            raise Rejected(f"was prepared for disk key {had}, not for {got}", operation="unlock", place=self.place)
+        self.key = key
 
     @property
     def sealed(self) -> bool:
@@ -110,29 +133,66 @@ class Device:
         return descriptor
 
     def size(self, key: str) -> int:
+        """Bytes of the file; of an encrypted pack, those of the pack."""
         descriptor = self.open(key)
         try:
-            return os.fstat(descriptor).st_size
+            stored = os.fstat(descriptor).st_size
+            return plain_size(stored) if self._encrypted(key) else stored
         finally:
             os.close(descriptor)
 
-    def stream(self, key: str, start: int, length: int) -> Iterator[bytes]:
-        """Bytes [start, start + length) in pieces, as far as the file goes."""
+    @contextmanager
+    def octets(self, key: str) -> Iterator[Octets]:
+        """The file, or the pack in it, with random access while the block runs."""
         descriptor = self.open(key)
         try:
+            if self._encrypted(key):
+                yield CipherReader(descriptor, self._held_key())
+            else:
+                yield FileOctets(descriptor, os.fstat(descriptor).st_size)
+        finally:
+            os.close(descriptor)
+
+    def stream(
+        self, key: str, start: int, length: int, stored: Callable[[bytes], None] = lambda raw: None
+    ) -> Iterator[bytes]:
+        """Bytes [start, start + length) in pieces, as far as the file goes; of an encrypted pack, those of the pack,
+        while `stored` is given what lies on the device for them, from the start with the header."""
+        descriptor = self.open(key)
+        try:
+            if self._encrypted(key):
+                if not start:
+                    stored(os.pread(descriptor, HEADER, 0))
+                yield from CipherReader(descriptor, self._held_key()).stream(start, length, stored)
+                return
             while length > 0:
                 piece = os.pread(descriptor, min(READ_PIECE, length), start)
                 if not piece:
                     return
                 start += len(piece)
                 length -= len(piece)
+                stored(piece)
                 yield piece
         finally:
             os.close(descriptor)
 
+    def _encrypted(self, key: str) -> bool:
+        return bool(self.key_id) and key.startswith(PACKS)
+
+    def _held_key(self) -> DiskKey:
+        if self.key is None:
+            raise Rejected(f"is encrypted: disk key {self.key_id} is needed", operation="read", place=self.place)
+        return self.key
+
     def keys(self, prefix: str) -> Iterator[str]:
-        """Every regular file below the folder `prefix`; links are not followed."""
-        for folder, _, names in os.walk(self.root / prefix):
+        """Every regular file below the folder `prefix`; links are not followed. Raises `Retryable`."""
+
+        def unreadable(error: OSError) -> None:
+            if error.errno != errno.ENOENT:
+                raise storage_error(error, "list", self.place) from None
+
+        os.close(self._open_root())
+        for folder, _, names in os.walk(self.root / prefix, onerror=unreadable):
             for name in names:
                 yield str(PurePosixPath(folder).relative_to(self.root) / name)
 
@@ -144,6 +204,15 @@ class Device:
                 os.fsync(folder)
         except FileNotFoundError:
             return
+
+    def remove_unused(self, key: str) -> None:
+        """As `remove`, of a file that nobody writes. Raises `Retryable` while somebody does."""
+        descriptor = self.open(key)
+        try:
+            lock_file(descriptor, self.place)
+            self.remove(key)
+        finally:
+            os.close(descriptor)
 
     def write_new(self, key: str, content: bytes) -> None:
         """A durable file with this content. Raises FileExistsError."""
@@ -192,7 +261,7 @@ class Device:
             identifier = label["id"]
             if label["format"] != "limosa-device" or label["version"] != 1 or _ID.fullmatch(identifier) is None:
                 raise ValueError
-            self.serial, self.profile = (_told(label, name) for name in ("serial", "profile"))
+            self.serial, self.profile, self.key_id = (_told(label, name) for name in ("serial", "profile", "key_id"))
         except (ValueError, KeyError, TypeError, RecursionError):
             raise Rejected("its label is not one of ours", operation="open", place=self.place) from None
         return identifier
@@ -217,6 +286,18 @@ class Device:
 
     def _hostile(self) -> Rejected:
         return Rejected("something other than a plain file is at our path", operation="open", place=self.place)
+
+
+class AttachedDevice(Device):
+    """A device that was labelled before. Where a disk was pulled out, its folder is left, on the system's own disk,
+    and must not be taken for a new one."""
+
+    def _write_label(self, told: Mapping[str, str]) -> None:
+        raise Retryable(
+            "has no label: nothing is mounted there, or a new device that `limosa seed init` has to prepare",
+            operation="open",
+            place=self.place,
+        )
 
 
 class ReadOnlyDevice(Device):

@@ -4,7 +4,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from storage.dicomweb.options import WebAccess
 from storage.packs.model import Container
@@ -22,6 +31,17 @@ MAX_PART = 1 << 30
 SinkName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 
 Prefix = Annotated[str, AfterValidator(check_prefix)]
+
+SLOWEST = 1 << 20
+"""Bytes a second: a worker that is told to stop waits until the piece of 1 MiB that it writes had its turn."""
+
+
+def _per_second(value: object) -> object:
+    return value.strip().removesuffix("/s") if isinstance(value, str) else value
+
+
+Rate = Annotated[ByteSize, BeforeValidator(_per_second), Field(ge=SLOWEST)]
+"""Bytes a second: `150MB/s`."""
 
 
 class SinkSettings(BaseModel):
@@ -64,11 +84,23 @@ class SeedOptions(SinkSettings):
     """A set of devices that will be shipped: disks, appliances' shares, folders."""
 
     kind: Literal["seed"] = "seed"
-    devices: tuple[Path, ...] = Field(min_length=1, description="where they are mounted, filled in this order")
+    devices: tuple[Path, ...] = Field(min_length=1, description="where they are mounted; earlier ones are filled first")
+    parallel: int = Field(8, ge=1, le=64, description="devices that are filled at once; 1: one after the other")
+    write_rate: Rate | None = Field(None, description="most bytes a second onto each device; None: as fast as it takes")
     reserve: ByteSize = Field(ByteSize(4 << 30), description="bytes left free on each: manifests, bags, the seal")
     group_size: ByteSize = Field(ByteSize(64 << 20), ge=1 << 20, description="bytes between two fsyncs")
     layout: Literal["pack"] = "pack"
     profile: ProfileName = Field(ProfileName.PLAIN, description="the kind of devices, whose limits are held to")
+
+    disk_key: SecretRef | None = Field(None, description="packs are encrypted with it where they lie; plain disks only")
+
+    @model_validator(mode="after")
+    def _encrypted_by_one(self) -> "SeedOptions":
+        if self.disk_key is not None and self.profile is not ProfileName.PLAIN:
+            raise ValueError(
+                "disk_key is for plain disks: an appliance encrypts by itself, and would import ciphertext"
+            )
+        return self
 
     @property
     def room_kept(self) -> int:

@@ -185,9 +185,13 @@ class Bucket:
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Every key under the prefix."""
+        return (key for key, _ in self.sizes(prefix))
+
+    def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Every key under the prefix, and the bytes of its object."""
         with translated("list", self._place):
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._name, Prefix=prefix):
-                yield from (entry["Key"] for entry in page.get("Contents", ()))
+                yield from ((entry["Key"], entry["Size"]) for entry in page.get("Contents", ()))
 
     def head(self, key: str) -> Stored:
         """What the endpoint says of the object. Raises FileNotFoundError."""

@@ -12,15 +12,19 @@ from storage.packs.model import Container, HeldPack, PackId
 from storage.packs.naming import index_key_beside, pack_key, pack_named, pack_of_key, studies_prefix
 from storage.packs.reader import PackReader
 from storage.seeds.profiles import PROFILES
-from storage.sinks.device import PAYLOAD, Device
+from storage.sinks.device import PAYLOAD, AttachedDevice, Device
 from storage.sinks.options import RAW_PIXELS, SeedOptions
 from storage.sinks.protocol import Journal, Probe, SinkTraits, StudyWriter, UploadState
 from storage.sinks.seed_pack import BROKEN, AdoptingWriter, SeedPackWriter
+from storage.sinks.unlocking import unlocked
+from storage.sinks.write_pace import WritePace
 
 WRITER_MEMORY = 8 << 20
 """Pieces pass straight into the page cache: a zstd context of level 1 and a piece on either side of it."""
 
 PROBE_KEY = "limosa/probe"
+_ELSEWHERE = "its device is away or lost it"
+"""Half a pack on a device that comes back is taken off when the study is met there again, or when it is sealed."""
 
 
 @dataclass(slots=True)
@@ -28,23 +32,43 @@ class _Slot:
     """What is remembered of a device while this process lives."""
 
     device: Device
+    pace: WritePace | None = None
+    """None: as fast as it takes."""
+    writers: int = 0
+    """That are open."""
     promised: int = 0
-    """Bytes that open writers expect to write."""
+    """Bytes that they expect to write."""
     refused: int | None = None
     """A study of this size did not fit; smaller ones still may."""
     failed: str = ""
-    """The errno that ended its use."""
+    """What ended its use."""
+
+    def takes(self, size_hint: int) -> bool:
+        """Whether a study of this size may be tried, as far as this process knows."""
+        return not self.failed and (self.refused is None or 0 < size_hint < self.refused)
 
 
 class SeedSink:
     """See `Sink`."""
 
     def __init__(self, options: SeedOptions) -> None:
+        """Opened with those of its devices that are there; the others are left, as they are when they go later."""
         self._options = options
         self._lock = threading.Lock()
-        self._slots = [_Slot(Device(root)) for root in options.devices]
+        self._slots: list[_Slot] = []
+        self._away: list[Retryable] = []
+        for root in options.devices:
+            try:
+                self._slots.append(_Slot(unlocked(AttachedDevice(root), options.disk_key)))
+            except Retryable as error:
+                self._away.append(error)
+        if not self._slots:
+            raise self._away[0]
         if len({slot.device.id for slot in self._slots}) != len(self._slots):
             raise Rejected("two devices carry the same id: one is a copy of the other", place=options.name)
+        if options.write_rate is not None:
+            for slot in self._slots:
+                slot.pace = WritePace(slot.device.id, options.write_rate)
 
     @property
     def name(self) -> str:
@@ -63,33 +87,43 @@ class SeedSink:
         self, pack: PackId, container: Container, size_hint: int, journal: Journal, resume: UploadState | None
     ) -> StudyWriter:
         if resume is not None:
-            slot = self._slot(resume.device)
-            if not slot.failed:
-                writer = SeedPackWriter.resumed(self, slot.device, pack, journal, resume)
+            slot = self._answering(resume.device)
+            if slot is not None:
+                writer = SeedPackWriter.resumed(self, slot.device, pack, journal, resume, slot.pace)
                 if writer is not None:
-                    return self._enter(slot, 0, writer)
-            journal.reset("the device lost the pack")
+                    self._enter(slot, 0)
+                    return writer
             container = resume.container
         container = Container.TAR if container is Container.P10 else container
         key = pack_key(pack, container, PAYLOAD)
         found = self._finished(pack, container, key)
         if found is not None:
+            if resume is not None:
+                journal.reset(_ELSEWHERE)
             slot, reader = found
             return AdoptingWriter(slot.device, reader, key, journal)
         slot = self._choose(size_hint)
-        journal.begin(key=key, container=container, device=slot.device.id)
-        return self._enter(slot, size_hint, SeedPackWriter.fresh(self, slot.device, pack, container, key, journal))
+        try:
+            if resume is not None:
+                journal.reset(_ELSEWHERE)
+            journal.begin(key=key, container=container, device=slot.device.id)
+            writer = SeedPackWriter.fresh(self, slot.device, pack, container, key, journal, slot.pace)
+        except BaseException:
+            self.leave(slot.device, size_hint)
+            raise
+        writer.promised = size_hint
+        return writer
 
     def discard(self, state: UploadState) -> None:
-        if not state.device:
-            return
-        slot = self._slot(state.device)
+        slot = self._answering(state.device)
+        if slot is None:
+            return  # sealing a device looks for what the ledger does not know
         try:
             self._remove_unfinished(slot.device, state)
         except OSError as error:
             if error.errno not in BROKEN:
                 raise storage_error(error, "discard", slot.device.place) from error
-            # Nothing can be removed any more; sealing a seed looks for what the ledger does not know.
+            # Nothing can be removed any more.
             self.mark_failed(slot.device, errorcode.get(error.errno, "unknown"))
 
     def _remove_unfinished(self, device: Device, state: UploadState) -> None:
@@ -124,6 +158,8 @@ class SeedSink:
         return self._slot(device).device.stream(key, start, length)
 
     def probe(self) -> Iterator[Probe]:
+        for error in self._away:
+            yield Probe(what=f"{error.place}: open", ok=False, detail=str(error), place=error.place, code=error.code)
         for slot in self._slots:
             device = slot.device
             what = f"{device.place}: write, fsync, delete"
@@ -167,24 +203,70 @@ class SeedSink:
     def leave(self, device: Device, promised: int) -> None:
         """A writer has ended; what it had been promised is free for others."""
         with self._lock:
-            self._slot(device.id).promised -= promised
+            slot = self._slot(device.id)
+            slot.writers -= 1
+            slot.promised -= promised
 
-    def _enter(self, slot: _Slot, promised: int, writer: SeedPackWriter) -> SeedPackWriter:
+    def _enter(self, slot: _Slot, promised: int) -> None:
         with self._lock:
+            slot.writers += 1
             slot.promised += promised
-        writer.promised = promised
-        return writer
 
     def _choose(self, size_hint: int) -> _Slot:
-        with self._lock:
-            for slot in self._slots:
-                refused = slot.refused is not None and (not size_hint or size_hint >= slot.refused)
-                if slot.failed or refused or slot.device.sealed:
-                    continue
-                if slot.device.free() - self._options.room_kept - slot.promised > size_hint:
+        """The least busy device that has room, of the first `parallel` that have; a writer has entered it.
+
+        One that hangs keeps the writers it has, so it is soon the busiest and nobody else waits for it. No device is
+        asked while the lock is held.
+        """
+        refusing: set[str] = set()
+        away: list[Retryable] = []
+        while True:
+            with self._lock:
+                able = [each for each in self._slots if each.takes(size_hint) and each.device.id not in refusing]
+                if not able:
+                    break
+                slot = min(able[: self._options.parallel], key=lambda each: each.writers)
+                slot.writers += 1
+                slot.promised += size_hint
+                promised = slot.promised
+            try:
+                if self._has_room(slot, promised):
                     return slot
-            failed = sum(bool(slot.failed) for slot in self._slots)
-        raise SinkFull(f"no device has room for the study; {failed} have failed", place=self._options.name)
+            except Retryable as error:
+                away.append(error)
+            self.leave(slot.device, size_hint)
+            refusing.add(slot.device.id)
+        if len(away) == len(self._slots):
+            raise away[-1]
+        gone = sum(bool(slot.failed) for slot in self._slots) + len(away) + len(self._away)
+        raise SinkFull(f"no device has room for the study; {gone} are away or have failed", place=self._options.name)
+
+    def _has_room(self, slot: _Slot, promised: int) -> bool:
+        """Raises `Retryable` for one that is away, and may come back."""
+        try:
+            return not slot.device.sealed and slot.device.free() - self._options.room_kept > promised
+        except OSError as error:
+            return self._give_up(slot, errorcode.get(error.errno or 0, "unknown"))
+        except Retryable as error:
+            return self._give_up(slot, error.code)
+
+    def _give_up(self, slot: _Slot, code: str) -> bool:
+        """False; the device is used no more if it is broken. Raises `Retryable` if it is only away."""
+        if not code:
+            raise Retryable("is not mounted", operation="open", place=slot.device.place)
+        self.mark_failed(slot.device, code)
+        return False
+
+    def _answering(self, device_id: str) -> _Slot | None:
+        """The device of that id; None where it is not attached or does not answer."""
+        slot = next((slot for slot in self._slots if slot.device.id == device_id), None)
+        if slot is None or slot.failed:
+            return None
+        try:
+            slot.device.free()
+        except StorageError:
+            return None
+        return slot
 
     def _slot(self, device_id: str) -> _Slot:
         for slot in self._slots:
@@ -203,6 +285,22 @@ class SeedSink:
             except FileNotFoundError:
                 continue
             except InvalidIndex as error:
-                raise AlreadyThere("a file without our index has the name", place=slot.device.place) from error
+                if _holds(slot.device, index_key_beside(pack, container, key)):
+                    raise AlreadyThere("a file without our index has the name", place=slot.device.place) from error
+                # The index beside a pack is the last that is written: what a device held when it went away.
+                slot.device.remove_unused(key)
+                continue
+            except OSError as error:
+                self.mark_failed(slot.device, errorcode.get(error.errno or 0, "unknown"))
+                continue
+            except Retryable:
+                continue
             return slot, reader
         return None
+
+
+def _holds(device: Device, key: str) -> bool:
+    try:
+        return device.size(key) >= 0
+    except FileNotFoundError:
+        return False

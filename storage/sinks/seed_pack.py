@@ -9,7 +9,7 @@ from typing import Protocol
 
 from imaging.facts import InstanceFacts
 from imaging.octets import Octets
-from storage.durable import storage_error, write_all
+from storage.durable import storage_error
 from storage.errors import AlreadyThere, DeviceFull, Rejected, Retryable, StorageError, UploadLost
 from storage.packs.crc64 import combine_parts, crc64
 from storage.packs.format import PackEncoder
@@ -18,11 +18,19 @@ from storage.packs.model import Container, Member, PackId, Part, Receipt
 from storage.packs.naming import index_key_beside
 from storage.packs.reader import PackReader
 from storage.sinks.device import Device, lock_file
+from storage.sinks.pack_file import PackFile, fresh_file, resumed_file
 from storage.sinks.protocol import Journal, UploadState
+from storage.sinks.write_pace import WritePace
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-BROKEN = frozenset({errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO})
-"""A dying disk, one the kernel has made read-only, one that was pulled out."""
+BROKEN = frozenset(
+    {
+        errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ENOMEDIUM, errno.EUCLEAN, errno.EREMOTEIO,
+        errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN,
+    }
+)  # fmt: skip
+"""A dying disk, one the kernel has made read-only, one that was pulled out or whose file system is damaged; a FUSE
+daemon that died, an appliance's share that is gone."""
 
 
 class Devices(Protocol):
@@ -45,7 +53,7 @@ class SeedPackWriter:
 
     def __init__(
         self, devices: Devices, device: Device, pack: PackId, key: str, journal: Journal, encoder: PackEncoder,
-        container: Container, descriptor: int, parts: list[Part],
+        container: Container, descriptor: int, file: PackFile, parts: list[Part], pace: WritePace | None,
     ) -> None:  # fmt: skip
         self.promised = 0
         self._devices = devices
@@ -56,7 +64,9 @@ class SeedPackWriter:
         self._encoder = encoder
         self._container = container
         self._descriptor = descriptor
+        self._file = file
         self._parts = parts
+        self._pace = pace
         self._lock = threading.RLock()
         self._held = {member.facts.sop_uid for member in encoder.members}
         self._written = parts[-1].offset + parts[-1].size if parts else 0
@@ -68,8 +78,9 @@ class SeedPackWriter:
 
     @classmethod
     def fresh(
-        cls, devices: Devices, device: Device, pack: PackId, container: Container, key: str, journal: Journal
-    ) -> "SeedPackWriter":
+        cls, devices: Devices, device: Device, pack: PackId, container: Container, key: str, journal: Journal,
+        pace: WritePace | None,
+    ) -> "SeedPackWriter":  # fmt: skip
         """A writer of a new file. The intent is in the journal already."""
         try:
             descriptor = device.create(key)
@@ -78,12 +89,19 @@ class SeedPackWriter:
         except OSError as error:
             raise _failed(error, "create", devices, device, journal) from error
         lock_file(descriptor, device.place)
-        return cls(devices, device, pack, key, journal, PackEncoder(pack, container), container, descriptor, [])
+        try:
+            file = fresh_file(descriptor, device.key)
+        except OSError as error:
+            os.close(descriptor)
+            raise _failed(error, "create", devices, device, journal) from error
+        encoder = PackEncoder(pack, container)
+        return cls(devices, device, pack, key, journal, encoder, container, descriptor, file, [], pace)
 
     @classmethod
     def resumed(
-        cls, devices: Devices, device: Device, pack: PackId, journal: Journal, state: UploadState
-    ) -> "SeedPackWriter | None":
+        cls, devices: Devices, device: Device, pack: PackId, journal: Journal, state: UploadState,
+        pace: WritePace | None,
+    ) -> "SeedPackWriter | None":  # fmt: skip
         """A writer behind the last committed byte; what lay beyond is cut off.
 
         None where the file is missing or shorter than the journal says: it is removed, and the caller resets.
@@ -100,20 +118,19 @@ class SeedPackWriter:
                 # Whoever held the lock until now has removed the file that we had opened already.
                 os.close(descriptor)
                 return None
-            if found.st_size < end:
+            file = resumed_file(descriptor, device.key, end)
+            if file is None:
                 device.remove(state.key)
                 os.close(descriptor)
                 return None
-            os.ftruncate(descriptor, end)
-            os.lseek(descriptor, end, os.SEEK_SET)
         except OSError as error:
             os.close(descriptor)
             raise _failed(error, "resume", devices, device, journal) from error
         except StorageError:
             os.close(descriptor)
             raise
-        encoder = PackEncoder(pack, state.container, state.members)
-        return cls(devices, device, pack, state.key, journal, encoder, state.container, descriptor, list(state.parts))
+        encoder, parts = PackEncoder(pack, state.container, state.members), list(state.parts)
+        return cls(devices, device, pack, state.key, journal, encoder, state.container, descriptor, file, parts, pace)
 
     @property
     def held(self) -> frozenset[str]:
@@ -168,14 +185,16 @@ class SeedPackWriter:
                 self._devices.leave(self._device, self.promised)
 
     def _write(self, piece: bytes | memoryview) -> None:
-        write_all(self._descriptor, piece)
+        if self._pace is not None:
+            self._pace.take(len(piece))
+        self._file.write(piece)
         self._group_crc64 = crc64(piece, self._group_crc64)
         self._written += len(piece)
 
     def _commit(self) -> None:
         """What was written so far is on the platter, then in the journal."""
         self._devices.check_room(self._device, self._written)
-        os.fsync(self._descriptor)
+        self._file.sync()
         part = Part(
             number=len(self._parts) + 1,
             offset=self._group_start,
@@ -227,6 +246,13 @@ class SeedPackWriter:
             raise failure from error
         except DeviceFull:
             self._remove_and_reset()
+            raise
+        except Retryable as error:
+            self.close()
+            if error.place == self._device.place and error.code:
+                # Another study would not fare better.
+                self._devices.mark_failed(self._device, error.code)
+                self._journal.reset("device failed")
             raise
         except BaseException:
             # Whatever it was, half an instance may be in the file: the next worker cuts it off.

@@ -17,6 +17,7 @@ from storage.ledger.job import DestinationSpec, Registered, SourceSpec
 from storage.ledger.ledger import Ledger
 from storage.ledger.migrate import migrate
 from storage.ledger.records import DestinationState
+from storage.sinks.device import Device
 from storage.sinks.options import SeedOptions
 
 NO_ROOM = 1 << 60
@@ -47,6 +48,7 @@ def shipment(postgres_url: str, tmp_path: Path) -> Iterator[Shipment]:
     migrate(postgres_url)
     device = tmp_path / "disk-1"
     device.mkdir()
+    Device(device)
     with Ledger(postgres_url, pool_size=2) as ledger:
         known = ledger.jobs.register(
             "job",

@@ -1,9 +1,12 @@
 """A journal in memory that keeps the ledger's promises and can die at any call, and studies to write."""
 
 import random
+import shutil
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,15 +22,25 @@ from imaging.octets import MemoryOctets
 from imaging.part10 import encode_meta
 from imaging.uid import Uid
 from infra.simulator.committing import CommittingArchive
+from infra.simulator.disks import Disk, FileSystem, NoDisk
 from infra.simulator.webarchive import WebArchive
 from storage.dicomweb.options import WebAccess
 from storage.errors import LostClaim
 from storage.packs.model import Container, Member, PackId, Part
+from storage.seeds.profiles import PROFILES, ProfileName
+from storage.sinks.device import Device
 from storage.sinks.open import open_sink
 from storage.sinks.options import MIN_PART, DicomwebOptions, S3Options, SeedOptions
 from storage.sinks.protocol import Sink, StudyWriter, UploadState
 
-KINDS = ["s3-pack-zst", "s3-p10", "seed", "dicomweb", "dimse"]
+GIB = 1 << 30
+KINDS = [
+    "s3-pack-zst", "s3-p10", "seed", "dicomweb", "dimse",
+    *(pytest.param(f"seed on {system} as {profile}", marks=pytest.mark.devices)
+      for system in FileSystem for profile in ProfileName),
+]  # fmt: skip
+ROOM = 2 * GIB
+"""Of a real disk, above what its profile leaves free. The disk is a sparse file: it takes what is written on it."""
 SERVICES = {"dicomweb", "dimse"}
 """Plain tar goes to the seed, zstd to the bucket: the sinks do not know the difference, so each is met once."""
 JPEG = Uid("1.2.840.10008.1.2.4.70")
@@ -187,9 +200,54 @@ def quick_clients(one_session: boto3.session.Session, monkeypatch: pytest.Monkey
     monkeypatch.setattr(boto3.session, "Session", lambda: one_session)
 
 
+@pytest.fixture(scope="session")
+def disk_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[FileSystem, ProfileName], Disk]]:
+    """The session's disk of that kind, large enough for the profile; a machine that has none skips the test."""
+    with ExitStack() as stack:
+
+        @cache
+        def disk(system: FileSystem, profile: ProfileName) -> Disk | str:
+            made = Disk(tmp_path_factory.mktemp("disk"), system, PROFILES[profile].reserve + ROOM)
+            try:
+                return stack.enter_context(made)
+            except NoDisk as error:
+                return f"no {system} disk: {error}"
+
+        def given(system: FileSystem, profile: ProfileName) -> Disk:
+            found = disk(system, profile)
+            if isinstance(found, str):
+                pytest.skip(found)
+            return found
+
+        yield given
+
+
 @pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
+def target(request: pytest.FixtureRequest) -> str:
+    """The destination of the test, and the disk it is on where it is a device."""
     return request.param
+
+
+@pytest.fixture
+def kind(target: str) -> str:
+    return target.partition(" ")[0]
+
+
+@pytest.fixture
+def seed_options(target: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[SeedOptions]:
+    """Of the seed: a folder, or a real disk under its profile's own limits."""
+    _, _, system, _, profile = [*target.split(), "", "", "", ""][:5]
+    if not system:
+        (tmp_path / "device").mkdir()
+        Device(tmp_path / "device")
+        yield SeedOptions(name="seed", devices=(tmp_path / "device",), reserve=0, group_size=MIN_PART)
+        return
+    disk = request.getfixturevalue("disk_of")(FileSystem(system), ProfileName(profile))
+    device = disk.mount / "device"
+    device.mkdir()
+    Device(device)
+    yield SeedOptions(name="seed", devices=(device,), reserve=0, group_size=MIN_PART, profile=ProfileName(profile))
+    shutil.rmtree(device)
 
 
 @pytest.fixture
@@ -221,16 +279,12 @@ def s3_options(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture
-def new_sink(
-    kind: str, tmp_path: Path, s3_options: Callable[..., S3Options], request: pytest.FixtureRequest
-) -> Callable[[], Sink]:
+def new_sink(kind: str, s3_options: Callable[..., S3Options], request: pytest.FixtureRequest) -> Callable[[], Sink]:
     """The kind's destination as a new process would open it; always the same one within a test."""
 
     def make() -> Sink:
         if kind.startswith("seed"):
-            device = tmp_path / "device"
-            device.mkdir(exist_ok=True)
-            return open_sink(SeedOptions(name="seed", devices=(device,), reserve=0, group_size=MIN_PART))
+            return open_sink(request.getfixturevalue("seed_options"))
         if kind == "dicomweb":
             url = request.getfixturevalue("web_archive").url
             return open_sink(DicomwebOptions(name="web", url=url, batch_size=MIN_PART))
@@ -248,4 +302,6 @@ def kit(request: pytest.FixtureRequest) -> SimpleNamespace:
     """The doubles' classes; test modules cannot import a conftest."""
     kind = request.getfixturevalue("kind") if "kind" in request.fixturenames else ""
     study = ServiceStudy if kind in SERVICES else Study
-    return SimpleNamespace(Journal=MemoryJournal, Study=study, ServiceStudy=ServiceStudy, Crash=Crash)
+    return SimpleNamespace(
+        Journal=MemoryJournal, Study=study, ServiceStudy=ServiceStudy, Crash=Crash, octets=MemoryOctets
+    )

@@ -13,8 +13,8 @@ from storage.errors import AlreadyThere, DeviceFull, Rejected, Retryable, SinkFu
 from storage.packs.model import Container
 from storage.packs.naming import index_key, pack_key
 from storage.packs.reader import PackReader
-from storage.sinks import seed_pack
-from storage.sinks.device import PAYLOAD
+from storage.sinks import pack_file
+from storage.sinks.device import PAYLOAD, Device
 from storage.sinks.options import SeedOptions
 from storage.sinks.seed import SeedSink
 
@@ -24,6 +24,7 @@ MIB = 1 << 20
 def sink_of(*devices: Path, reserve: int = 0) -> SeedSink:
     for device in devices:
         device.mkdir(exist_ok=True)
+        Device(device)
     return SeedSink(SeedOptions(name="seed", devices=devices, reserve=reserve, group_size=MIB))
 
 
@@ -116,7 +117,7 @@ def test_a_device_that_fails_is_left_and_the_study_starts_over_on_another(
         raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as patch:
-        patch.setattr(seed_pack, "write_all", fail)
+        patch.setattr(pack_file, "write_all", fail)
         with pytest.raises(Retryable) as caught:
             study.feed(writer)
 
@@ -235,18 +236,29 @@ def test_a_device_keeps_its_id_and_a_copy_of_it_is_noticed(tmp_path: Path) -> No
         sink_of(tmp_path / "two")
 
 
-def test_a_device_that_is_not_attached_is_retryable(tmp_path: Path, kit: SimpleNamespace) -> None:
+def test_a_study_whose_device_is_away_starts_over_on_another_and_waits_where_there_is_none(
+    tmp_path: Path, kit: SimpleNamespace
+) -> None:
     study, journal = kit.Study([MIB, MIB]), kit.Journal()
-    writer = sink_of(tmp_path / "one").writer(study.pack, Container.TAR, 0, journal, None)
+    sink = sink_of(tmp_path / "one")
+    writer = sink.writer(study.pack, Container.TAR, 0, journal, None)
     study.feed(writer)
     writer.close()
+    (tmp_path / "one").rename(tmp_path / "unplugged")
 
     with pytest.raises(Retryable):
-        sink_of(tmp_path / "two").writer(study.pack, Container.TAR, 0, journal, journal.row)
+        sink.writer(study.pack, Container.TAR, 0, journal, journal.row)
     with pytest.raises(Retryable):
-        SeedSink(SeedOptions(name="seed", devices=(tmp_path / "absent",)))
+        SeedSink(SeedOptions(name="seed", devices=(tmp_path / "one",)))
+    half = journal.row
+    two = sink_of(tmp_path / "two")
+    two.discard(half)
+    writer = two.writer(study.pack, Container.TAR, 0, journal, half)
+    study.feed(writer)
+    receipt = writer.finish()
 
-    assert journal.row is not None
+    assert half is not None, "what the device holds is forgotten although nobody else took the study"
+    assert receipt.device in two.devices
 
 
 def test_no_error_of_a_device_names_a_study(tmp_path: Path, kit: SimpleNamespace) -> None:

@@ -44,6 +44,7 @@ from storage.ledger.migrate import migrate
 from storage.ledger.records import DestinationState, OpenProblem, Verdict
 from storage.packs.model import Container, PackId
 from storage.packs.reader import PackReader
+from storage.sinks.device import Device
 from storage.sinks.options import S3Options, SeedOptions
 from storage.sinks.protocol import Sink
 
@@ -398,6 +399,7 @@ def engine(ledger, ledger_url, s3, tmp_path, wait_until, one_session, monkeypatc
             devices = devices or (tmp_path / "device",)
             for device in devices:
                 device.mkdir(exist_ok=True)
+                Device(device)
             options = {"devices": devices, "reserve": ByteSize(1 << 20)} | dict(seed_options or {})
             destinations.append(SeedOptions(name="disk", **options))
         destinations = [*destinations, *fed] if alone is None else [alone]

@@ -163,7 +163,7 @@ def test_a_mover_starts_although_a_device_is_not_there(engine, free_port, tmp_pa
     device = tmp_path / "device"
     with Simulator(archive, destinations={"MIG01": ("127.0.0.1", receiver_port)}) as pacs:
         job = engine(pacs.port, receiver_port=receiver_port, devices=(device,))
-        device.rmdir()
+        device.rename(tmp_path / "unplugged")
         job.take_inventory()
         job.plan()
 

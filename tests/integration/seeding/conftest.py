@@ -111,6 +111,19 @@ class Shipment:
         assert code == rc, f"{words}: {code}\n{said.out}\n{said.err}"
         return json.loads(said.out) if said.out else said.err
 
+    def encrypt(self) -> Path:
+        """The disks are encrypted from now on; the file of their key."""
+        path = self.folder / "disk.key"
+        self.do("disk-key", str(path))
+        self.file.write_text(self.file.read_text() + f'disk_key = "file:{path}"\n')
+        self.job = load_job(self.file)
+        return path
+
+    def grow(self, study_uid: str) -> None:
+        """The source has an image more of the study."""
+        self.ledger.inventory.begin_generation()
+        self.ledger.inventory.record_studies(self.source_id, [Found(study_uid=Uid(study_uid), instance_count=3)])
+
     def prepare(self) -> None:
         for number, root in enumerate(self.roots, start=1):
             self.do("init", str(self.file), str(root), "--serial", f"SN-{number}")

@@ -16,6 +16,7 @@ from storage.seeds.notes import SigningKey
 from storage.sinks.device import Device
 from storage.sinks.options import MIN_PART, S3Options
 from storage.sinks.s3_client import Bucket
+from storage.sinks.seed import SeedSink
 
 
 @dataclass(kw_only=True)
@@ -55,12 +56,19 @@ class FarSide:
             for each in listed
         }
 
+    def words(self, *more: str) -> tuple[str, ...]:
+        """How the bucket is named to `reconcile`."""
+        return (
+            *more, "--bucket", f"s3://{self.s3.bucket}/archive", "--endpoint-url", self.s3.endpoint_url,
+            "--access-key", "env:FAR_ACCESS", "--secret-key", "env:FAR_SECRET",
+        )  # fmt: skip
+
     def reconcile(self, *words: str, rc: int = 0) -> Any:
         return self.shipment.do("reconcile", str(self.shipment.file), *words, rc=rc)
 
 
-@pytest.fixture
-def far(shipment: Any, s3: Any, monkeypatch: pytest.MonkeyPatch) -> FarSide:
+def far_of(shipment: Any, s3: Any, monkeypatch: pytest.MonkeyPatch) -> FarSide:
+    """A loaded shipment whose first device is sealed."""
     monkeypatch.setenv("FAR_ACCESS", s3.access_key)
     monkeypatch.setenv("FAR_SECRET", s3.secret_key)
     client = boto3.client(
@@ -73,6 +81,19 @@ def far(shipment: Any, s3: Any, monkeypatch: pytest.MonkeyPatch) -> FarSide:
     shipment.load()
     shipment.seal("SN-1")
     return FarSide(shipment=shipment, s3=s3, client=client)
+
+
+@pytest.fixture
+def far(shipment: Any, s3: Any, monkeypatch: pytest.MonkeyPatch) -> FarSide:
+    return far_of(shipment, s3, monkeypatch)
+
+
+def content_of(shipment: Any, study_uid: str) -> bytes:
+    """The study's pack as its device gives it back."""
+    receipt = shipment.receipts[study_uid]
+    root = next(root for root in shipment.roots if Device(root).id == receipt.device)
+    sink = SeedSink(shipment.job.destinations[0].model_copy(update={"devices": (root,)}))
+    return b"".join(sink.stream(receipt.key, 0, receipt.size, device=receipt.device))
 
 
 def test_what_was_sealed_arrives_is_proven_and_every_chain_says_by_whom(far: FarSide) -> None:
@@ -115,6 +136,92 @@ def test_a_tampered_device_is_refused_with_pack_and_instance_and_the_rest_can_be
     assert shipment.states()["1.2.1/1"] == "exception"
     (problem,) = shipment.ledger.exceptions.list_open()
     assert (problem.kind, problem.evidence["instances"]) == ("SHIPMENT_ALTERED", ["1.2.1.1.1"])
+
+
+def test_an_encrypted_device_arrives_in_plain_with_the_key_and_not_at_all_without(
+    shipment: Any, s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = shipment.encrypt()
+    far = far_of(shipment, s3, monkeypatch)
+    plain = {uid: content_of(shipment, uid) for uid in ("1.2.1", "1.2.2")}
+
+    without = far.ingest("SN-1", rc=1)
+    other = shipment.folder / "other.key"
+    shipment.do("disk-key", str(other))
+    wrong = far.ingest("SN-1", "--disk-key", f"file:{other}", rc=1)
+    told = far.ingest("SN-1", "--disk-key", f"file:{key}")
+    account = far.reconcile("--receipt", far.receipt("SN-1"), "--receipt-key", f"{far.key}.pub")
+
+    assert "is encrypted: give the disk key" in without and "was prepared for disk key" in wrong
+    assert (told["uploaded"], account["arrived_percent"], account["proven"]) == (2, 100.0, 2)
+    for uid, content in plain.items():
+        receipt = shipment.receipts[uid]
+        arrived = far.objects()[receipt.key.replace("data/", "archive/")]
+        assert arrived == content
+        assert (len(arrived), crc64(arrived)) == (receipt.size, receipt.crc64)
+
+
+def test_the_bucket_itself_is_asked_and_its_answer_is_kept(far: FarSide) -> None:
+    shipment = far.shipment
+    far.ingest("SN-1")
+    where = far.words("--device", "SN-1")
+    keys = {uid: shipment.receipts[uid].key.replace("data/", "archive/") for uid in ("1.2.1", "1.2.2")}
+
+    whole = far.reconcile(*where)
+    body = bytearray(far.objects()[keys["1.2.1"]])
+    body[700] ^= 1
+    far.client.put_object(Bucket=far.s3.bucket, Key=keys["1.2.1"], Body=bytes(body), ChecksumAlgorithm="CRC64NVME")
+    far.client.delete_object(Bucket=far.s3.bucket, Key=keys["1.2.2"])
+    far.client.put_object(Bucket=far.s3.bucket, Key="archive/studies/notes.txt", Body=b"?")
+    account = far.reconcile(*where, rc=3)
+
+    assert (whole["arrived_percent"], whole["moved"], whole["proven"]) == (100.0, 2, 0)
+    (document,) = whole["documents"]
+    assert {each["Key"] for each in json.loads(Path(document).read_text())["Contents"]} >= set(keys.values())
+    assert account["instances"] == {"arrived": 0, "missing": 2, "altered": 2, "unknown": 0}
+    assert account["stranger_objects"] == ["archive/studies/notes.txt"]
+    assert {each["what"] for each in account["trouble"]} == {"has another CRC-64", "is not there"}
+
+
+def test_a_study_that_grew_after_its_disk_was_sealed_arrives_as_its_next_revision_beside_the_first(
+    far: FarSide,
+) -> None:
+    shipment = far.shipment
+    shipment.grow("1.2.1")
+    first = shipment.receipts["1.2.1"]
+    second = shipment.deliver("1.2.1", shipment.roots[1], revise=True)
+    shipment.validate()
+    shipment.seal("SN-2")
+
+    far.ingest("SN-2")
+    far.ingest("SN-1")
+    accounts = {
+        serial: far.reconcile("--receipt", far.receipt(serial), "--receipt-key", f"{far.key}.pub")
+        for serial in ("SN-1", "SN-2")
+    }
+
+    assert (first.key.endswith(".r0001.tar"), second.key.endswith(".r0002.tar")) == (True, True)
+    assert {each["arrived_percent"] for each in accounts.values()} == {100.0}
+    there = far.objects()
+    assert {first.key.replace("data/", "archive/"), second.key.replace("data/", "archive/")} <= there.keys()
+    assert shipment.states() == {
+        "1.2.1/1": "validated", "1.2.1/2": "validated", "1.2.2/1": "validated", "1.2.3/1": "validated"
+    }  # fmt: skip
+    assert shipment.events("1.2.1").count("proven") == 2
+
+
+def test_a_replaced_revision_that_never_arrived_needs_nobody(far: FarSide) -> None:
+    shipment = far.shipment
+    shipment.grow("1.2.1")
+    shipment.deliver("1.2.1", shipment.roots[1], revise=True)
+    far.ingest("SN-1")
+    far.client.delete_object(Bucket=far.s3.bucket, Key=shipment.receipts["1.2.2"].key.replace("data/", "archive/"))
+    far.client.delete_object(Bucket=far.s3.bucket, Key=next(key for key in far.objects() if "1.2.1.r0001.tar" in key))
+
+    far.reconcile(*far.words("--device", "SN-1"), rc=3)
+
+    (problem,) = shipment.ledger.exceptions.list_open()
+    assert problem.study_uid == "1.2.2"
 
 
 def test_another_object_where_a_pack_goes_is_never_overwritten(far: FarSide) -> None:

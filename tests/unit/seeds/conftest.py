@@ -73,6 +73,7 @@ class Kit:
         return Device(self.root)
 
     def write(self, study: int, sizes: Sequence[int], syntax: Uid = JPEG) -> Receipt:
+        assert self.device.id
         sink = SeedSink(SeedOptions(name="seed", devices=(self.root,), reserve=0, group_size=1 << 20))
         pack = PackId(study_uid=Uid(f"1.2.840.{study}"), revision=1)
         container = Container.TAR_ZST if syntax == RAW else Container.TAR
