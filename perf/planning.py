@@ -2,19 +2,16 @@
 
     make planning STUDIES=1000000
 
-Fills a ledger with studies, an index, a merge history and a list of orders, and plans them in a process of its own at a
-tenth, three tenths and all of the number. Then a last merge arrives: planning again shows what a nightly plan costs.
-Prints a table and writes perf/results/planning.json.
+Fills a ledger with studies, an index, a merge history and a list of orders, and plans them in a process of its own, at
+four sizes up to the number. Then a last merge arrives: planning again shows what a nightly plan costs.
+Prints a table, writes perf/results/planning.json, and fails where the cost of a study grows with their number.
 """
 
 import json
 import os
-import platform
-import resource
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,15 +23,20 @@ from actors.identity_options import IdentityOptions
 from cluster.planning.accession_options import AccessionOptions
 from cluster.planning.decide import Planner, PlanReport
 from infra.embedded.postgres import EmbeddedPostgres
+from perf.machine import this_machine
+from perf.measure import Meter
 from storage.ledger import Ledger
 from storage.ledger.job import DestinationSpec, SourceSpec
 from storage.ledger.migrate import migrate
 
-STUDIES = int(os.environ.get("STUDIES", "1000000"))
-STEPS = (0.1, 0.3, 1.0)
+STUDIES = int(os.environ.get("STUDIES") or "1000000")
+STEPS = (0.03, 0.1, 0.3, 1.0)
 PER_PATIENT = 3
 MERGED_EVERY = 20
 """One patient in so many came out of a merge; another in so many has a doubtful birth date."""
+GROWTH_LIMIT = 1.3
+"""Processor time of a study at the largest size over that at the second smallest: less is noise and caches, more is
+growth that is not linear. Of the smallest, starting takes too large a part."""
 DEADLINE = 3 * 3600.0
 RESULT = Path(__file__).parent / "results" / "planning.json"
 NORTH = {"name": "NORTH", "steps": [{"pad": 8}], "pattern": "[0-9]{8}"}
@@ -44,44 +46,72 @@ ACCESSION = AccessionOptions.model_validate({"rules": [RULE], "orders": "require
 
 
 @dataclass(frozen=True, kw_only=True)
+class Phase:
+    """What one plan took, from the first event read to the last row written."""
+
+    seconds: float
+    """By the clock: other work on the machine counts."""
+    cpu_seconds: float
+    """Of the planning process."""
+    postgres_cpu_seconds: float
+    peak_mb: int
+    """Resident memory of the planning process."""
+    postgres_peak_mb: int
+    """Of all of Postgres's processes, what they share counted once."""
+    load: float
+    """Load average of the last minute when it ended; a plan by itself makes 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """What was measured at one size."""
 
     studies: int
     events: int
-    apply_seconds: float
-    again_seconds: float
+    orders: int
+    held: int
+    first: Phase
+    again: Phase
     """The same plan once more, after one merge: what a nightly plan costs."""
     changed_again: int
-    studies_per_second: float
-    """Of planning again."""
-    cpu_seconds: float
-    """Of the planning process while it planned again: what other load on the machine does not change."""
-    peak_mb: int
-    """Resident memory of the planning process; Postgres has its own."""
-    held: int
+
+    def micros(self) -> float:
+        """Processor time of planning one study, in microseconds, Postgres's included."""
+        return 1e6 * (self.first.cpu_seconds + self.first.postgres_cpu_seconds) / self.studies
 
 
 def main() -> None:
     rows: list[Row] = []
-    print(f"{'studies':>9} {'events':>9} {'apply':>8} {'again':>8} {'per s':>7} {'cpu':>8} {'MB':>6} {'held':>8}")
+    print(f"{'':>18} {'------ plan and apply -------':>34} {'------- plan again --------':>34} {'---- MB ----':>15}")
+    print(
+        f"{'studies':>9} {'held':>8}" + f" {'s':>8} {'cpu':>8} {'pg cpu':>8} {'us/study':>9}" * 2 + "     ours      pg"
+    )
     for step in STEPS:
-        row = measured(int(STUDIES * step))
+        row = measured(round(STUDIES * step))
         rows.append(row)
-        print(
-            f"{row.studies:>9} {row.events:>9} {row.apply_seconds:>7.1f}s"
-            f" {row.again_seconds:>7.1f}s {row.studies_per_second:>7.0f} {row.cpu_seconds:>7.1f}s"
-            f" {row.peak_mb:>6} {row.held:>8}",
-            flush=True,
-        )
+        print(f"{row.studies:>9} {row.held:>8}{_told(row.first, row)}{_told(row.again, row)}{_memory(row)}", flush=True)
         keep(rows)
+    growth = rows[-1].micros() / rows[1].micros()
+    print(f"processor time per study at {rows[-1].studies} over {rows[1].studies}: {growth:.2f}")
+    if growth > GROWTH_LIMIT:
+        raise SystemExit(f"planning a study costs {growth:.2f} times as much among {rows[-1].studies} as among fewer")
+
+
+def _told(phase: Phase, row: Row) -> str:
+    cost = 1e6 * (phase.cpu_seconds + phase.postgres_cpu_seconds) / row.studies
+    return f" {phase.seconds:>8.1f} {phase.cpu_seconds:>8.1f} {phase.postgres_cpu_seconds:>8.1f} {cost:>9.0f}"
+
+
+def _memory(row: Row) -> str:
+    ours = max(row.first.peak_mb, row.again.peak_mb)
+    theirs = max(row.first.postgres_peak_mb, row.again.postgres_peak_mb)
+    return f" {ours:>8} {theirs:>7}"
 
 
 def keep(rows: list[Row]) -> None:
     """What was measured so far is in the file of results."""
     RESULT.parent.mkdir(exist_ok=True)
-    machine = {"cpus": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
-    report = {"scenario": "planning", "machine": machine, "rows": [asdict(row) for row in rows]}
+    report = {"scenario": "planning", "machine": asdict(this_machine()), "rows": [asdict(row) for row in rows]}
     RESULT.write_text(json.dumps(report, indent=2) + "\n")
 
 
@@ -94,7 +124,7 @@ def measured(studies: int) -> Row:
             migrate(server.url)
             fill(server.url, studies)
             done = subprocess.run(
-                [sys.executable, "-m", "perf.planning", "plan"],
+                [sys.executable, "-m", "perf.planning", "plan", str(server.pid)],
                 input=server.url,
                 capture_output=True,
                 text=True,
@@ -105,7 +135,8 @@ def measured(studies: int) -> Row:
             server.remove()
     if done.returncode:
         raise SystemExit(done.stderr)
-    return Row(**json.loads(done.stdout))
+    told = json.loads(done.stdout)
+    return Row(**told | {name: Phase(**told[name]) for name in ("first", "again")})
 
 
 def fill(url: str, studies: int) -> None:
@@ -131,37 +162,41 @@ def fill(url: str, studies: int) -> None:
         conn.execute("vacuum analyze")
 
 
-def plan() -> None:
-    """The measurement itself; the ledger's address comes on standard input."""
+def plan(postgres: int) -> None:
+    """The measurement itself; the ledger's address comes on standard input, the server's process id as an argument."""
     url = sys.stdin.read().strip()
     with Ledger(url, pool_size=2) as ledger, psycopg.connect(url, autocommit=True) as conn:
         source = conn.execute("select source_id from source").fetchone()
         assert source is not None  # registered by `fill`
         planner = Planner(ledger, source[0], "pacs", identity=IDENTITY, accession=ACCESSION, time_zone="UTC")
-        applied = timed(planner.apply)
+        applied, first = metered(planner.apply, postgres)
         conn.execute(MERGE, {"reading": IDENTITY.reading("UTC")})
-        before = time.process_time()
-        again = timed(planner.apply)
-        cpu = time.process_time() - before
-    tally = applied[0].tally
+        again, second = metered(planner.apply, postgres)
+    tally = applied.tally
     row = Row(
         studies=tally.studies,
-        events=applied[0].events,
-        apply_seconds=round(applied[1], 2),
-        again_seconds=round(again[1], 2),
-        changed_again=again[0].tally.changed,
-        studies_per_second=round(tally.studies / again[1], 1),
-        cpu_seconds=round(cpu, 1),
-        peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+        events=applied.events,
+        orders=applied.orders,
         held=sum(tally.verdicts.get(name, 0) for name in ("review", "conflict")),
+        first=first,
+        again=second,
+        changed_again=again.tally.changed,
     )
     sys.stdout.write(json.dumps(asdict(row)))
 
 
-def timed(work: Callable[[], PlanReport]) -> tuple[PlanReport, float]:
-    """The outcome and the seconds it took."""
-    began = time.perf_counter()
-    return work(), time.perf_counter() - began
+def metered(work: Callable[[], PlanReport], postgres: int) -> tuple[PlanReport, Phase]:
+    """The outcome and what it took."""
+    with Meter([postgres], shared_once=True) as theirs, Meter([os.getpid()]) as ours:
+        report = work()
+    return report, Phase(
+        seconds=round(ours.cost.seconds, 1),
+        cpu_seconds=round(ours.cost.cpu_seconds, 2),
+        postgres_cpu_seconds=round(theirs.cost.cpu_seconds, 2),
+        peak_mb=ours.cost.peak_rss >> 20,
+        postgres_peak_mb=theirs.cost.peak_rss >> 20,
+        load=round(os.getloadavg()[0], 1),
+    )
 
 
 FILL: tuple[LiteralString, ...] = (
@@ -177,7 +212,8 @@ select source_id, 1, '1.2.826.0.1.3680043.10.3.' || n,
 from source, generate_series(1, %(studies)s) n, lateral (select n %% %(patients)s + 1 as p) patient""",
     """
 insert into hospital_file (kind, name, digest, reading, messages, events)
-select kind, kind, sha256(kind::bytea), %(reading)s, 0, 1 from unnest(array['hl7', 'snapshot', 'orders']) kind""",
+select kind, kind, sha256(kind::bytea), %(reading)s, 0, case kind when 'orders' then %(studies)s else 1 end
+from unnest(array['hl7', 'snapshot', 'orders']) kind""",
     """
 insert into identity_event (digest, file_id, verb, kind, label, issuer, number, name, birth_date, sex)
 select sha256(convert_to('index' || p, 'UTF8')), file_id, 'describe', 'snapshot', 'line ' || p, 'NORTH',
@@ -203,4 +239,4 @@ from hospital_file where kind = 'hl7' and reading = %(reading)s"""
 
 
 if __name__ == "__main__":
-    plan() if sys.argv[1:] == ["plan"] else main()
+    plan(int(sys.argv[2])) if sys.argv[1:2] == ["plan"] else main()

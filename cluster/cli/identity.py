@@ -122,7 +122,7 @@ def show(
             day = date.fromisoformat(studied) if studied else None
         except ValueError:
             raise Stop("--date wants YYYY-MM-DD") from None
-        graph = build(ledger.identity.events(reading), options.thresholds())
+        graph = build(ledger.identity.events(reading), options.thresholds(), in_turn=True)
         out.record(_answer(graph.resolve(asked, day), [*graph.linked(asked)]))
 
 

@@ -3,11 +3,12 @@
     events ──> graph ─┐
     studies ──────────┴> one by one ──> all together (accession numbers, copies) ──> verdicts ──> applied
 
-Memory grows with the hospital's events and orders and with half a million accession numbers, not with the archive.
+Memory grows with the patients' numbers that the hospital's events name, not with the archive and the list of orders:
+studies and their orders pass in pages, and what is compared across pages is sorted by the ledger.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,17 +17,15 @@ from blake3 import blake3
 from actors.identity_options import IdentityOptions
 from cluster.planning.accession_options import AccessionOptions
 from cluster.planning.classes import classes_for
-from cluster.planning.study import StudyRules
+from cluster.planning.study import Place, StudyRules
 from imaging.accession.injective import Numbered, collisions
 from imaging.accession.orders import Order, Orders
-from imaging.accession.rules import Origin
+from imaging.accession.rules import Accession, Origin
 from imaging.identity.graph import Graph, build
 from imaging.identity.people import Identifier
-from storage.ledger.deciding import Deciding, PlanApplied, PlanTally
+from storage.ledger.deciding import Deciding, ListedStudy, PlanApplied, PlanTally
+from storage.ledger.identity import ORDERS, HospitalFile
 from storage.ledger.ledger import Ledger
-
-NUMBERS_AT_ONCE = 500_000
-"""Accession numbers that are compared in one pass: 470 bytes each, so a quarter of a gigabyte."""
 
 
 class PlanRefused(Exception):
@@ -105,54 +104,63 @@ class Planner:
                 "import them again"
             )
         count = _Counted()
-        graph = build(count.of(self._ledger.identity.events(self._reading)), self._identity.thresholds())
-        orders = self._orders(graph)
-        rules = StudyRules(
-            graph=graph, identity=self._identity, accession=self._accession, orders=orders, source=self._source
-        )
+        graph = build(count.of(self._ledger.identity.events(self._reading)), self._identity.thresholds(), in_turn=True)
+        ordered = self._has_orders(files)
+        rules = StudyRules(graph=graph, identity=self._identity, accession=self._accession, source=self._source)
         several = session.several_patients()
         done = 0
         for page in session.studies():
-            session.put([rules.decided(study, several.get(study.study_key, ())) for study in page])
+            places = [rules.renumbered(study) for study in page]
+            orders = self._orders(page, places, graph) if ordered else None
+            session.put(
+                rules.decided(study, place, orders, several.get(study.study_key, ()))
+                for study, place in zip(page, places, strict=True)
+            )
             done += len(page)
             self._progress(done)
         if self._accession is not None:
-            self._compare(session, self._accession, done)
+            self._compare(session)
         return PlanReport(
             tally=session.settle(),
             events=count.seen,
-            orders=0 if orders is None else sum(file.events for file in files if file.kind == "orders"),
-            fits={} if orders is None else dict(sorted(rules.fits.items())),
+            orders=sum(file.events for file in files if file.kind == ORDERS) if ordered else 0,
+            fits=dict(sorted(rules.fits.items())),
             rules=self.fingerprint,
             notices={str(notice): number for notice, number in sorted(graph.notices.items())},
         )
 
-    def _orders(self, graph: Graph) -> Orders | None:
-        """The list of orders under today's patients; None where there is none."""
+    def _has_orders(self, files: Iterable[HospitalFile]) -> bool:
+        """Whether studies are to be compared with a list of orders."""
         if self._accession is None:
-            return None
-        known = any(file.kind == "orders" for file in self._ledger.identity.files())
-        if not known:
-            if self._accession.orders == "required":
-                raise PlanRefused("accession.orders is required and none are imported; see `limosa accession import`")
-            return None
-        return Orders(_todays(order, graph) for order in self._ledger.identity.orders(self._reading))
+            return False
+        known = any(file.kind == ORDERS for file in files)
+        if not known and self._accession.orders == "required":
+            raise PlanRefused("accession.orders is required and none are imported; see `limosa accession import`")
+        return known
 
-    def _compare(self, session: Deciding, accession: AccessionOptions, studies: int) -> None:
-        session.prepare_collisions()
-        rules = accession.rule_set()
+    def _orders(self, page: Sequence[ListedStudy], places: Iterable[Place], graph: Graph) -> Orders:
+        """The orders that these studies can have, under today's patients."""
+        numbers = {place.accession.value for place in places if place.accession is not None}
+        studies = {study.study_uid for study in page}
+        found = self._ledger.identity.orders(self._reading, numbers=numbers, studies=studies)
+        return Orders(_todays(order, graph) for order in found)
 
-        def inventory() -> Iterator[Numbered]:
-            for row in session.numbers():
+    def _compare(self, session: Deciding) -> None:
+        def shared() -> Iterator[Numbered]:
+            for row in session.shared_numbers():
                 patient = (
                     None if row.survivor_number is None else Identifier(row.survivor_issuer or "", row.survivor_number)
                 )
-                origin = Origin(source=self._source, site=row.site)
-                yield Numbered(study=row.study_uid, written=row.written, origin=origin, patient=patient)
+                yield Numbered(
+                    study=row.study_uid,
+                    written=row.written,
+                    origin=Origin(source=self._source, site=row.site),
+                    patient=patient,
+                    accession=Accession(issuer=row.accession_issuer, value=row.accession),
+                )
 
-        parts = 1 + studies // NUMBERS_AT_ONCE
         # All of them first: marking studies while they are read would change what is read.
-        for one in list(collisions(inventory, rules, parts=parts)):
+        for one in list(collisions(shared())):
             evidence = {"collision": {"studies": one.studies, "by_rule": one.by_rule, "number": one.accession.value}}
             session.collide(one.conflict.value, one.accession.issuer, one.accession.value, evidence)
 

@@ -1,6 +1,7 @@
 """One study decided by itself: whose it is, and what its accession number becomes."""
 
 from collections import Counter
+from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from typing import Any
@@ -18,6 +19,21 @@ from imaging.identity.people import NOBODY, Conflict, Identifier, Person
 from imaging.identity.planned import accession_part, identity_part
 from storage.ledger.deciding import DecidedStudy, ListedStudy
 
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What becomes of a study's accession number, before anything else is known of it."""
+
+    site: str = ""
+    outcome: Renumbered | None = None
+    """None where the job has no rules for accession numbers."""
+
+    @property
+    def accession(self) -> Accession | None:
+        return None if self.outcome is None else self.outcome.accession
+
+
+_NO_PLACE = Place()
 _HINTS = 1_000
 """Kept answers of functions that are asked the same again and again."""
 
@@ -31,7 +47,6 @@ class StudyRules:
         graph: Graph,
         identity: IdentityOptions,
         accession: AccessionOptions | None,
-        orders: Orders | None,
         source: str,
     ) -> None:
         self._graph = graph
@@ -40,13 +55,26 @@ class StudyRules:
         self._keeps_unknown = identity.unknown == "keep"
         self._accession = accession
         self._rules = () if accession is None else accession.rule_set()
-        self._orders = orders
         self._source = source
         self.fits: Counter[str] = Counter()
         """How studies and orders go together."""
 
-    def decided(self, study: ListedStudy, several: tuple[tuple[str, str | None], ...]) -> DecidedStudy:
-        """What the rules say of it; `several`: every number and issuer that the archive ever listed it under."""
+    def renumbered(self, study: ListedStudy) -> Place:
+        """The study's site and what becomes of its number."""
+        if self._accession is None:
+            return _NO_PLACE
+        number = _number_of(study)
+        issuer = self._issuers.resolve(assigner_of(study.issuer or ""))
+        site = self._accession.site_of("" if issuer is None else issuer.name, number)
+        return Place(site, renumber(number, Origin(source=self._source, site=site), self._rules))
+
+    def decided(
+        self, study: ListedStudy, place: Place, orders: Orders | None, several: tuple[tuple[str, str | None], ...]
+    ) -> DecidedStudy:
+        """What the rules say of it; `several`: every number and issuer that the archive ever listed it under.
+
+        `orders` are those that the study can have; None where there is no list.
+        """
         classes: list[str] = []
         evidence: dict[str, Any] = {}
         decision = self._identity(study)
@@ -75,8 +103,16 @@ class StudyRules:
         if any(part[:1] == "0" and len(part) > 1 for part in study.study_uid.split(".")):
             classes.append(UID_INVALID)
         survivor = target.patient if target is not None else None
-        site, outcome = self._renumbered(study, survivor, content, evidence, classes)
-        accession = outcome.accession if outcome is not None else None
+        outcome, accession = place.outcome, place.accession
+        if outcome is not None:
+            if outcome.conflict is not None:
+                classes.append(outcome.conflict.value)
+            elif accession is not None and outcome.rule:
+                content |= accession_part(_number_of(study), accession, outcome.rule)
+            if orders is not None and outcome.conflict in (None, Conflict.ACC_MISSING):
+                self._match(
+                    Ordered(study=study.study_uid, accession=accession, patient=survivor), orders, evidence, classes
+                )
         return DecidedStudy(
             study_key=study.study_key,
             study_uid=study.study_uid,
@@ -86,7 +122,7 @@ class StudyRules:
             survivor_issuer=None if survivor is None else survivor.issuer,
             survivor_number=None if survivor is None else survivor.value,
             written=study.accession or "",
-            site=site,
+            site=place.site,
             accession_issuer=None if accession is None else accession.issuer,
             accession=None if accession is None else accession.value,
             alike=_alike(study, survivor),
@@ -139,44 +175,18 @@ class StudyRules:
             return [], numbers
         return [[patient_id, issuer] for patient_id, issuer in several], numbers
 
-    def _renumbered(
-        self,
-        study: ListedStudy,
-        survivor: Identifier | None,
-        content: dict[str, Any],
-        evidence: dict[str, Any],
-        classes: list[str],
-    ) -> tuple[str, Renumbered | None]:
-        """The study's site and what becomes of its number; parts and classes are added to those given."""
-        if self._accession is None:
-            return "", None
-        number = (study.accession or "").strip(" \0")
-        issuer = self._issuers.resolve(assigner_of(study.issuer or ""))
-        site = self._accession.site_of("" if issuer is None else issuer.name, number)
-        outcome = renumber(number, Origin(source=self._source, site=site), self._rules)
-        if outcome.conflict is not None:
-            classes.append(outcome.conflict.value)
-        elif outcome.accession is not None and outcome.rule:
-            content |= accession_part(number, outcome.accession, outcome.rule)
-        if self._orders is not None and outcome.conflict in (None, Conflict.ACC_MISSING):
-            self._match(study, survivor, outcome.accession, evidence, classes)
-        return site, outcome
+    def _match(self, study: Ordered, orders: Orders, evidence: dict[str, Any], classes: list[str]) -> None:
+        """Classes and evidence are added to those given."""
+        found = orders.match(study)
+        self.fits[found.fit.value] += 1
+        if found.conflict is not None:
+            classes.append(found.conflict.value)
+        if found.fit is not Fit.BOTH:
+            evidence["order"] = found.fit.value
 
-    def _match(
-        self,
-        study: ListedStudy,
-        survivor: Identifier | None,
-        accession: Accession | None,
-        evidence: dict[str, Any],
-        classes: list[str],
-    ) -> None:
-        assert self._orders is not None  # asked before
-        place = self._orders.match(Ordered(study=study.study_uid, accession=accession, patient=survivor))
-        self.fits[place.fit.value] += 1
-        if place.conflict is not None:
-            classes.append(place.conflict.value)
-        if place.fit is not Fit.BOTH:
-            evidence["order"] = place.fit.value
+
+def _number_of(study: ListedStudy) -> str:
+    return (study.accession or "").strip(" \0")
 
 
 @lru_cache(_HINTS)

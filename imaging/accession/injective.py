@@ -1,17 +1,15 @@
-"""The proof that renumbering makes no two orders one, over a whole inventory in bounded memory.
+"""The proof that renumbering makes no two orders one, over a whole inventory.
 
-Studies are spread over parts by a digest of what their number becomes; studies that could collide lie in the same
-part. Each part is a pass of its own that holds one row per number in it, so memory is about the inventory's numbers
-divided by the parts, and the inventory is read once per part. 470 bytes a number were measured (300,000 of them): 10
-million studies take about 5 GB in one part.
+Studies that could collide are those whose numbers become the same. Whoever calls sorts them next to each other, which
+a database does on disk; then one number is in memory at a time, whatever the size of the archive.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TypeVar
-from zlib import crc32
 
-from imaging.accession.rules import Accession, AccessionRule, Origin, Renumbered, renumber
+from imaging.accession.rules import Accession, Origin
 from imaging.identity.people import Conflict, Identifier
 
 _T = TypeVar("_T")
@@ -30,6 +28,8 @@ class Numbered:
     origin: Origin
     patient: Identifier | None
     """The surviving number; None where identity is an open conflict, which then is compared with nobody's."""
+    accession: Accession
+    """What the number becomes; studies whose number becomes none collide with nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,19 +47,7 @@ class Collision:
 
 
 @dataclass(slots=True)
-class Tally:
-    """What became of every study, counted once."""
-
-    studies: int = 0
-    kept: int = 0
-    renumbered: int = 0
-    missing: int = 0
-    overlong: int = 0
-
-
-@dataclass(slots=True)
-class _Held:
-    accession: Accession
+class _Group:
     studies: int
     sample: list[Numbered]
     sites: set[tuple[str, str]]
@@ -67,73 +55,32 @@ class _Held:
     originals: set[tuple[str, str]]
 
 
-def collisions(
-    inventory: Callable[[], Iterable[Numbered]], rules: tuple[AccessionRule, ...], *, parts: int = 1
-) -> Iterator[Collision]:
-    """Every collision, each once; none means that the rules are injective over this inventory.
+def collisions(studies: Iterable[Numbered]) -> Iterator[Collision]:
+    """Every collision, each once; none means that the rules are injective over these studies.
 
-    `inventory` gives the studies anew, once per part. One number with several studies of the same patient and site is
-    legal. Unusable numbers collide with nothing; `tally` counts them.
+    Studies of one accession, by issuer and value, come next to each other. One number with several studies of the
+    same patient and site is legal.
     """
-    for part in range(parts):
-        # Most numbers are one study's: a group is made when the second comes.
-        held: dict[tuple[str, str], Numbered | _Held] = {}
-        for study in inventory():
-            outcome = renumber(study.written, study.origin, rules)
-            if outcome.accession is not None and _part(outcome.accession, parts) == part:
-                _hold(held, study, outcome.accession)
-        for group in (one for one in held.values() if isinstance(one, _Held)):
-            conflict = _conflict(group)
-            if conflict is not None:
-                yield Collision(
-                    accession=group.accession,
-                    conflict=conflict,
-                    studies=group.studies,
-                    sample=tuple(group.sample),
-                    by_rule=len(group.originals) > 1,
-                )
+    for _, several in groupby(studies, key=_key):
+        group = _Group(0, [], set(), set(), set())
+        for study in several:
+            _join(group, study)
+        conflict = _conflict(group)
+        if conflict is not None:
+            yield Collision(
+                accession=group.sample[0].accession,
+                conflict=conflict,
+                studies=group.studies,
+                sample=tuple(group.sample),
+                by_rule=len(group.originals) > 1,
+            )
 
 
-def tally(inventory: Iterable[Numbered], rules: tuple[AccessionRule, ...]) -> Tally:
-    """How many numbers stay, change, are missing or do not fit; one pass, no memory."""
-    count = Tally()
-    for study in inventory:
-        count.studies += 1
-        outcome = renumber(study.written, study.origin, rules)
-        if outcome.conflict is Conflict.ACC_OVERLONG:
-            count.overlong += 1
-        elif outcome.accession is None:
-            count.missing += 1
-        elif _same(study, outcome):
-            count.kept += 1
-        else:
-            count.renumbered += 1
-    return count
+def _key(study: Numbered) -> tuple[str, str]:
+    return study.accession.issuer, study.accession.value
 
 
-def _same(study: Numbered, outcome: Renumbered) -> bool:
-    accession = outcome.accession
-    return accession is not None and (accession.issuer, accession.value) == (study.origin.issuer, study.written)
-
-
-def _part(accession: Accession, parts: int) -> int:
-    return crc32(f"{accession.issuer}\0{accession.value}".encode()) % parts
-
-
-def _hold(held: dict[tuple[str, str], Numbered | _Held], study: Numbered, accession: Accession) -> None:
-    key = (accession.issuer, accession.value)
-    known = held.get(key)
-    if known is None:
-        held[key] = study
-        return
-    if isinstance(known, Numbered):
-        first, known = known, _Held(accession, 0, [], set(), set(), set())
-        held[key] = known
-        _join(known, first)
-    _join(known, study)
-
-
-def _join(group: _Held, study: Numbered) -> None:
+def _join(group: _Group, study: Numbered) -> None:
     group.studies += 1
     site, original = (study.origin.source, study.origin.site), (study.origin.issuer, study.written.strip(" \0"))
     fresh = [_added(group.sites, site), _added(group.originals, original)]
@@ -153,7 +100,7 @@ def _added(known: set[_T], one: _T) -> bool:
     return True
 
 
-def _conflict(group: _Held) -> Conflict | None:
+def _conflict(group: _Group) -> Conflict | None:
     if len(group.patients) > 1:
         return Conflict.ACC_COLLISION_PATIENT
     if len(group.sites) > 1 or len(group.originals) > 1:

@@ -14,8 +14,8 @@ from itertools import pairwise
 from imaging.identity.demographics import Thresholds
 from imaging.identity.events import RANK, IdentityEvent, Link, Move, MovePart, Origin, Part, RenamePart, Unlink
 from imaging.identity.lives import Life, along, folded
-from imaging.identity.order import replayed
-from imaging.identity.outcomes import Outcome, outcomes
+from imaging.identity.order import replayed, replayed_in_turn
+from imaging.identity.outcomes import Outcomes, outcomes
 from imaging.identity.people import NOBODY, Conflict, Identifier, Person
 from imaging.identity.replay import Notice, Replay
 
@@ -77,7 +77,7 @@ class Graph:
     """All numbers, resolved; made by `build`."""
 
     _lives: Mapping[Identifier, list[Life]]
-    _outcomes: Mapping[Life, Outcome]
+    _outcomes: Outcomes
     _parts: Mapping[str, list[_Event]]
     _links: Mapping[Identifier, frozenset[Identifier]]
     _leaving: Mapping[Identifier, list[tuple[str, ...]]]
@@ -120,6 +120,15 @@ class Graph:
 
     def _ended(self, asked: Identifier, life: Life) -> Resolution:
         survivor, conflict = self._outcomes[life]
+        if survivor is life and not life.moves and not life.doubtful:
+            # Most numbers of a hospital: nothing ever happened to them.
+            return Resolution(
+                asked=asked,
+                survivor=life.identifier,
+                incarnation=life.number,
+                person=life.person(),
+                known=life.known,
+            )
         path, candidates = self._path(life)
         answer = Resolution(
             asked=asked, survivor=None, conflict=conflict, candidates=candidates, incarnation=life.number, path=path
@@ -232,14 +241,15 @@ class Graph:
         return (tuple(ends), tuple(parts), self._links.get(identifier, frozenset()))
 
 
-def build(events: Iterable[IdentityEvent], thresholds: Thresholds) -> Graph:
+def build(events: Iterable[IdentityEvent], thresholds: Thresholds, *, in_turn: bool = False) -> Graph:
     """The graph of a set of events; their order and repetitions do not matter.
 
-    Time and memory grow with their number, but for merges that contradict earlier ones of the same patient: each of
-    those costs a walk over that patient's numbers.
+    `in_turn`: they come in the order of `imaging.identity.order.coarse`, and memory need not hold them all. Time grows
+    with their number, but for merges that contradict earlier ones of the same patient: each of those costs a walk over
+    that patient's numbers. Memory grows with the numbers that they name.
     """
     replay = Replay(thresholds)
-    replay.apply(replayed(events))
+    replay.apply(replayed_in_turn(events) if in_turn else replayed(events))
     lives = [life for several in replay.lives.values() for life in several]
     found = outcomes(lives)
     if _contradict(replay, found):
@@ -271,7 +281,7 @@ def _leaving(graph: Graph, parts: Mapping[str, list[_Event]]) -> dict[Identifier
     return leaving
 
 
-def _contradict(replay: Replay, found: Mapping[Life, Outcome]) -> bool:
+def _contradict(replay: Replay, found: Outcomes) -> bool:
     """Whether somebody said of merged numbers that they are not one person; those are then ambiguous."""
     some = False
     for event in replay.links.values():

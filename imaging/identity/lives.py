@@ -1,8 +1,9 @@
 """One number over time: each life of it is one person's, from when the number was given to when it is given again."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import TypeAlias
 
 from imaging.identity.events import RANK, Move, Origin
@@ -28,9 +29,15 @@ class Edge:
         return RANK[self.origin.source]
 
 
+_NO_EDGES: Mapping["Life", Edge] = MappingProxyType({})
+
+
 @dataclass(slots=True, eq=False)
 class Life:
-    """A number while it was one person's. It changes during replay only."""
+    """A number while it was one person's. It changes during replay only.
+
+    There is one for each patient of a hospital, and most were never merged or moved: what is empty is shared.
+    """
 
     identifier: Identifier
     number: int
@@ -38,9 +45,9 @@ class Life:
     """None: since ever."""
     doubtful: bool = False
     """It was given again, and whether to somebody else is not certain."""
-    edges: dict["Life", Edge] = field(default_factory=dict["Life", Edge])
-    told: list[Told] = field(default_factory=list[Told])
-    moves: list[Move] = field(default_factory=list[Move])
+    edges: Mapping["Life", Edge] = field(default_factory=lambda: _NO_EDGES)
+    told: tuple[Told, ...] = ()
+    moves: tuple[Move, ...] = ()
     known: bool = False
     """Somebody registered or described it; else it is only the end of a merge."""
     deleted: bool = False
@@ -56,7 +63,7 @@ class Life:
 
     def person(self) -> Person:
         """Whoever it is."""
-        return folded(self.told)
+        return self.told[0][2] if len(self.told) == 1 else folded(self.told)
 
 
 def along(life: Life) -> Iterator[Life]:

@@ -1,7 +1,12 @@
-"""The order in which events are replayed: one, whatever order they came in, however often."""
+"""The order in which events are replayed: one, whatever order they came in, however often.
 
-from collections.abc import Iterable
+A history of decades is sorted where it is kept, by what a database can sort by (`coarse`); what is left to be sorted
+here are the few events that agree in it.
+"""
+
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import TypeAlias
 
 from imaging.identity.events import (
@@ -32,12 +37,35 @@ _PRECEDENCE = {
 """Within one instant: one message both describes a patient and merges another into it."""
 _LAST = datetime.max.replace(tzinfo=UTC)
 
+Coarse: TypeAlias = tuple[int, datetime, int, str, str]
 _Key: TypeAlias = tuple[int, datetime, int, tuple[str, ...]]
 
 
 def replayed(events: Iterable[IdentityEvent]) -> list[IdentityEvent]:
     """Each event once, in the order of replay; those without a time are the last of their source."""
     return sorted(set(events), key=_key)
+
+
+def replayed_in_turn(events: Iterable[IdentityEvent]) -> Iterator[IdentityEvent]:
+    """As `replayed`, for events that come in the order of `coarse`; only those that agree in it are held together.
+
+    Raises `ValueError` where they come in another order.
+    """
+    last: Coarse | None = None
+    for key, several in groupby(events, key=coarse):
+        if last is not None and key < last:
+            raise ValueError("events are not in the order of replay")
+        last = key
+        first, *others = several
+        yield from replayed((first, *others)) if others else (first,)
+
+
+def coarse(event: IdentityEvent) -> Coarse:
+    """Pass of the source, time, precedence of the kind, and the first two texts that tell events apart; texts compare
+    by code points, and an event without a time is the last."""
+    origin, told = event.origin, _told(event)
+    one, other = told[:2] if told else ("", "")
+    return _PASSES[origin.source], origin.at or _LAST, _PRECEDENCE[type(event)], one, other
 
 
 def _key(event: IdentityEvent) -> _Key:

@@ -4,7 +4,7 @@ Strongly connected components (R. Tarjan, 1972) without recursion, each after al
 life is looked at once, whatever the length of chains.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from imaging.identity.lives import Life
@@ -18,18 +18,27 @@ class Outcome(NamedTuple):
     conflict: Conflict | None = None
 
 
-def outcomes(lives: Iterable[Life]) -> dict[Life, Outcome]:
+class Outcomes(dict[Life, Outcome]):
+    """Of every life; those that nothing leads away from are answered when they are asked, since they are most."""
+
+    def __missing__(self, life: Life) -> Outcome:
+        if life.edges:
+            raise KeyError(life.number)
+        return _outcome(life, self)
+
+
+def outcomes(lives: Iterable[Life]) -> Outcomes:
     """The outcome of every life given; all that edges lead to must be among them."""
-    found: dict[Life, Outcome] = {}
+    found = Outcomes()
     numbers: dict[Life, int] = {}
     lowest: dict[Life, int] = {}
     pending: list[Life] = []
     for start in lives:
-        if start in numbers:
+        if start in numbers or not start.edges:
             continue
         numbers[start] = lowest[start] = len(numbers)
         pending.append(start)
-        stack = [(start, iter([edge.target for edge in start.active]))]
+        stack = [(start, _leading_on(start))]
         while stack:
             life, targets = stack[-1]
             target = next(targets, None)
@@ -43,13 +52,18 @@ def outcomes(lives: Iterable[Life]) -> dict[Life, Outcome]:
             elif target not in numbers:
                 numbers[target] = lowest[target] = len(numbers)
                 pending.append(target)
-                stack.append((target, iter([edge.target for edge in target.active])))
+                stack.append((target, _leading_on(target)))
             elif target not in found:
                 lowest[life] = min(lowest[life], numbers[target])
     return found
 
 
-def _close(first: Life, pending: list[Life], found: dict[Life, Outcome]) -> None:
+def _leading_on(life: Life) -> Iterator[Life]:
+    """Where it leads to, but for ends."""
+    return iter([edge.target for edge in life.active if edge.target.edges])
+
+
+def _close(first: Life, pending: list[Life], found: Outcomes) -> None:
     members: list[Life] = []
     while not members or members[-1] is not first:
         members.append(pending.pop())
@@ -60,7 +74,7 @@ def _close(first: Life, pending: list[Life], found: dict[Life, Outcome]) -> None
         found[first] = _outcome(first, found)
 
 
-def _outcome(life: Life, found: dict[Life, Outcome]) -> Outcome:
+def _outcome(life: Life, found: Outcomes) -> Outcome:
     if life.conflict is not None:
         return Outcome(None, life.conflict)
     edges = life.active

@@ -115,8 +115,10 @@ class Replay:
         rank, at, person = RANK[event.origin.source], event.origin.at, event.person
         if life.told and life.told[-1][0] == rank and not life.moves:
             # A number has an event per visit for decades; in the order of replay the last words of each suffice.
-            person = life.told.pop()[2].updated(person)
-        life.told.append((rank, at, person))
+            *earlier, (_, _, said) = life.told
+            life.told = (*earlier, (rank, at, said.updated(person)))
+        else:
+            life.told = (*life.told, (rank, at, person))
 
     def _register(self, event: Register) -> None:
         life = self.life_at(event.identifier, event.origin.at)
@@ -162,11 +164,11 @@ class Replay:
         if held is not None:
             self.notices[Notice.DUPLICATE] += 1
             if edge.rank <= held.rank:
-                old.edges[new] = replace(held, confirmed=origin.at)
+                old.edges = {**old.edges, new: replace(held, confirmed=origin.at)}
                 return
         if self._joined(old, new):
             self._make_way(old, new, edge)
-        old.edges[new] = edge
+        old.edges = {**old.edges, new: edge}
 
     def _make_way(self, old: Life, new: Life, edge: Edge) -> None:
         """The survivor that the edge names lives again, if it is later or higher than all that says otherwise."""
@@ -174,7 +176,7 @@ class Replay:
             if not all(_beats(edge, other) for other in path):
                 return
             self.notices[Notice.INVERTED] += 1
-            del new.edges[path[0].target]
+            new.edges = _without(new, path[0].target)
 
     def _joined(self, one: Life, other: Life) -> bool:
         """Whether merges connected the two before; they are connected from now on."""
@@ -192,11 +194,10 @@ class Replay:
     def _undo(self, event: Undo) -> None:
         at, some = event.origin.at, False
         old = self.life_at(event.old, at)
-        for target, edge in list(old.edges.items()):
+        for target, edge in old.edges.items():
             late = at is not None and edge.confirmed is not None and edge.confirmed > at
             if target.identifier == event.new and RANK[event.origin.source] >= edge.rank and not late:
-                del old.edges[target]
-                some = True
+                old.edges, some = _without(old, target), True
         if not some:
             self.notices[Notice.NOTHING_TO_UNDO] += 1
 
@@ -209,14 +210,18 @@ class Replay:
         rank = RANK[event.origin.source]
         # What a table or a person says of a number ends what messages said of it.
         moved.edges = {target: edge for target, edge in moved.edges.items() if edge.rank >= rank}
-        moved.moves = [move for move in moved.moves if RANK[move.origin.source] >= rank]
+        moved.moves = tuple(move for move in moved.moves if RANK[move.origin.source] >= rank)
         if event.giver is not None:
             giver = self._end(self.life_at(event.giver, event.origin.at))
-            for target in list(moved.edges):
+            for target in moved.edges:
                 # What was merged into a patient and is moved away from there was not merged.
                 if self._end(target) is giver:
-                    del moved.edges[target]
-        moved.moves.append(event)
+                    moved.edges = _without(moved, target)
+        moved.moves = (*moved.moves, event)
+
+
+def _without(life: Life, target: Life) -> dict[Life, Edge]:
+    return {one: edge for one, edge in life.edges.items() if one is not target}
 
 
 def _beats(edge: Edge, other: Edge) -> bool:

@@ -23,6 +23,7 @@ from storage.ledger.deciding_sql import (
     RECOUNT,
     RELEASE,
     SETTLE,
+    SHARED,
     STOP,
     STOP_DELIVERIES,
     STUDIES,
@@ -87,6 +88,8 @@ class NumberRow(NamedTuple):
     site: str
     survivor_issuer: str | None
     survivor_number: str | None
+    accession_issuer: str
+    accession: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,13 +180,12 @@ class Deciding:
             for one in decided:
                 copy.write_row((*one[:3], Jsonb(one.content), Jsonb(one.evidence), *one[5:]))
 
-    def numbers(self) -> Iterator[NumberRow]:
-        """Every study of the plan, for the test of its accession number."""
+    def shared_numbers(self) -> Iterator[NumberRow]:
+        """Every study whose number becomes that of another study, too; those of one number next to each other."""
+        self._conn.execute("create index on deciding (accession_issuer, accession)")
         with self._conn.transaction(), self._conn.cursor(name="numbers") as cursor:
             cursor.itersize = PAGE
-            cursor.execute(
-                "select study_uid, written, site, survivor_issuer, survivor_number from deciding order by study_key"
-            )
+            cursor.execute(SHARED)
             for row in cursor:
                 yield NumberRow._make(row)
 
@@ -200,10 +202,6 @@ class Deciding:
         self._conn.execute("create index on deciding (study_key)")
         self._conn.execute("analyze deciding")
         return self._tally()
-
-    def prepare_collisions(self) -> None:
-        """What `collide` looks for is found quickly."""
-        self._conn.execute("create index on deciding (accession_issuer, accession)")
 
     def _tally(self) -> PlanTally:
         verdicts = self._conn.execute("select verdict, count(*) from deciding group by 1").fetchall()

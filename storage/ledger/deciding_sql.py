@@ -6,7 +6,7 @@ CREATE: Final = """
 create temp table deciding (
   study_key bigint not null, study_uid text collate "C" not null, classes text[] not null, content jsonb not null,
   evidence jsonb not null, survivor_issuer text, survivor_number text, written text not null, site text not null,
-  accession_issuer text, accession text, alike text,
+  accession_issuer text collate "C", accession text collate "C", alike text collate "C",
   open text[], held boolean, verdict text, digest bytea, accepted text[] not null default '{}')"""
 
 COPY: Final = """
@@ -17,6 +17,12 @@ STUDIES: Final = """
 select study_key, study_uid, patient_id, issuer, patient_name, birth_date, sex, accession, study_date, study_time,
   modalities, instance_count
 from study where source_id = %s and study_key > %s and state <> 'excluded' order by study_key limit %s"""
+
+SHARED: Final = """
+select study_uid, written, site, survivor_issuer, survivor_number, accession_issuer, accession
+from deciding join (select accession_issuer, accession from deciding where accession is not null
+                    group by 1, 2 having count(*) > 1) several using (accession_issuer, accession)
+order by accession_issuer, accession, study_key"""
 
 # A number that may not be given is not given, even when a person lets the study move.
 COLLIDE: Final = """

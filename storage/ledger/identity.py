@@ -1,7 +1,8 @@
 """What the hospital told about its numbers: files as they were read, the events in them, and the list of orders."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -142,24 +143,19 @@ class Identity:
             return _end_file(conn, file_id, count, told)
 
     def events(self, reading: str) -> Iterator[IdentityEvent]:
-        """Every event that counts and was read under these issuers."""
+        """Every event that counts and was read under these issuers, in the order of `imaging.identity.order.coarse`."""
         with self._pool.transaction("read events") as conn, conn.cursor(name="events") as cursor:
             cursor.itersize = PAGE
             cursor.execute(_EVENTS, (ORDERS, reading))
             for row in cursor:
                 yield _event_of(row)
 
-    def orders(self, reading: str) -> Iterator[Order]:
-        """Every order of the lists that count and were read under these issuers."""
-        with self._pool.transaction("read orders") as conn, conn.cursor(name="orders") as cursor:
-            cursor.itersize = PAGE
-            cursor.execute(
-                "select o.accession, o.accession_issuer, o.issuer, o.number, o.study_uid, o.procedure"
-                " from ordered o join hospital_file f using (file_id)"
-                " where f.replaced_at is null and f.reading = %s order by o.file_id, o.line",
-                (reading,),
-            )
-            for accession, accession_issuer, issuer, number, study_uid, procedure in cursor:
+    def orders(self, reading: str, *, numbers: Collection[str], studies: Collection[str]) -> Iterator[Order]:
+        """Orders of these accession numbers, whoever gave them, and of these studies, in the order of the lists; of the
+        lists that count and were read under these issuers."""
+        with self._pool.transaction("read orders") as conn:
+            rows = conn.execute(_ORDERS, {"numbers": [*numbers], "studies": [*studies], "reading": reading})
+            for accession, accession_issuer, issuer, number, study_uid, procedure in rows:
                 yield Order(
                     accession=Accession(issuer=accession_issuer, value=accession),
                     patient=None if number is None else Identifier(issuer, number),
@@ -254,6 +250,8 @@ def _person(person: Person) -> tuple[str | None, str | None, str | None]:
 def _event_of(row: tuple[Any, ...]) -> IdentityEvent:
     source, at, verb, kind, label, issuer, number, issuer_2, number_2, issuer_3, number_3 = row[:11]
     part, was, became, name, birth_date, sex = row[11:]
+    # Few authorities and days in many rows: each is in memory once.
+    issuer, issuer_2, birth_date = _kept(issuer), _kept(issuer_2), _kept(birth_date)
     origin = Origin(source=Source(source), at=at, label=label, kind=kind)
     first, second = Identifier(issuer, number), Identifier(issuer_2, number_2)
     match verb:
@@ -280,6 +278,10 @@ def _event_of(row: tuple[Any, ...]) -> IdentityEvent:
             return Delete(origin=origin, identifier=first)
 
 
+def _kept(text: str | None) -> Any:
+    return None if text is None else sys.intern(text)
+
+
 _COPY_EVENTS = """
 copy told_event (digest, file_id, at, verb, kind, label, issuer, number, issuer_2, number_2, issuer_3, number_3,
   part, was, became, name, birth_date, sex) from stdin"""
@@ -291,4 +293,21 @@ _EVENTS = """
 select f.kind, e.at, e.verb, e.kind, e.label, e.issuer, e.number, e.issuer_2, e.number_2, e.issuer_3, e.number_3,
   e.part, e.was, e.became, e.name, e.birth_date, e.sex
 from identity_event e join hospital_file f using (file_id)
-where f.replaced_at is null and f.kind <> %s and f.reading = %s"""
+where f.replaced_at is null and f.kind <> %s and f.reading = %s
+order by case f.kind when 'hl7' then 0 when 'snapshot' then 1 when 'crosswalk' then 2 else 3 end, e.at nulls last,
+  array_position(array['register', 'describe', 'rename-part', 'link', 'unlink', 'move', 'move-part', 'merge', 'undo',
+    'delete'], case e.verb when 'rename' then 'merge' else e.verb end),
+  coalesce(e.part, e.issuer) collate "C",
+  case e.verb when 'move-part' then e.was when 'rename-part' then e.issuer else e.number end collate "C" asc"""
+
+# Each number is looked up by itself: with any other plan a page of studies would cost a pass over the whole list.
+_ORDERS = """
+select o.accession, o.accession_issuer, o.issuer, o.number, o.study_uid, o.procedure from (
+  select found.* from unnest(%(numbers)s::text[]) wanted cross join lateral (
+    select * from ordered where accession = wanted offset 0) found
+  union
+  select found.* from unnest(%(studies)s::text[]) wanted cross join lateral (
+    select * from ordered where study_uid = wanted and study_uid <> '' offset 0) found) o
+join hospital_file f using (file_id)
+where f.replaced_at is null and f.reading = %(reading)s
+order by o.file_id, o.line"""

@@ -569,6 +569,8 @@ create table ordered (
   procedure text,
   primary key (file_id, line)
 );
+create index ordered_by_accession on ordered (accession);
+create index ordered_by_study on ordered (study_uid) where study_uid <> '';
 
 -- The rules as they were whenever they decided something: a decision can be made again years later.
 create table decision_rules (
@@ -671,7 +673,9 @@ create table sampled_series (
   station text,
   charset text,
   marks text[] not null default '{}',
+  dose text,
   primary key (study_key, series_uid),
+  constraint sampled_dose_is_known check (dose in ('report', 'readable', 'screen_only', 'none', 'no_ct')),
   constraint outcome_is_known check (outcome in ('read', 'damaged', 'absent')),
   constraint read_has_size check ((outcome = 'read') <= (size is not null)),
   constraint sampled_counts_are_not_negative check (instances >= 0 and size >= 0)

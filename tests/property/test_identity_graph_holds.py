@@ -20,6 +20,7 @@ from imaging.identity.events import (
     Unlink,
 )
 from imaging.identity.graph import Graph, Resolution, build
+from imaging.identity.order import coarse, replayed, replayed_in_turn
 from imaging.identity.people import Identifier, Person
 
 START = datetime(2020, 1, 1, tzinfo=UTC)
@@ -162,3 +163,20 @@ def test_a_chain_of_many_thousands_has_one_survivor() -> None:
     built = graph(_merges("chain", 20_000))
 
     assert built.resolve(Identifier("H", "0"), date(2024, 1, 1)).survivor == Identifier("H", "20000")
+
+
+@settings(max_examples=250, deadline=None)
+@given(history=histories)
+def test_events_that_come_in_turn_are_replayed_as_those_that_do_not(history: list[IdentityEvent]) -> None:
+    in_turn = sorted([*history, *history[::2]], key=coarse)
+
+    assert list(replayed_in_turn(in_turn)) == replayed(history)
+
+
+def test_events_that_should_come_in_turn_and_do_not_are_refused() -> None:
+    def at(days: int) -> Delete:
+        origin = Origin(source=Source.HL7, at=START + timedelta(days=days), label="x", kind="A23")
+        return Delete(origin=origin, identifier=Identifier("H", "A"))
+
+    with pytest.raises(ValueError, match="order of replay"):
+        list(replayed_in_turn([at(2), at(1)]))

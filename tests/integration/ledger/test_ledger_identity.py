@@ -1,6 +1,6 @@
 """What the hospital told: read once, kept as it was said, replaced where it is a table."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ from imaging.identity.events import (
     Undo,
     Unlink,
 )
+from imaging.identity.order import replayed, replayed_in_turn
 from imaging.identity.people import Identifier, Person
 from storage.ledger.identity import FileHead, Told
 
@@ -30,6 +31,7 @@ OPTIONS = IdentityOptions(issuers=({"name": "NORTH", "aliases": ("NH",)}, {"name
 READING = OPTIONS.reading("UTC")
 ONE, TWO, THREE = Identifier("NORTH", "1"), Identifier("NORTH", "2"), Identifier("SOUTH", "3")
 AT = datetime(2020, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+TICK = timedelta(microseconds=1)
 MERGE = (
     "MSH|^~\\&|ADT|NH|||20200102||ADT^A40|{label}|P|2.5\rEVN|A40|20200102\r"
     "PID|||{new}^^^NH^MR||Doe^Jane||19700101|F\rMRG|{old}^^^NH^MR\r"
@@ -85,6 +87,24 @@ def test_every_kind_of_event_comes_back_as_it_was_told(world, told) -> None:
     world.ledger.identity.put_events(head(), EVENTS, Told(messages=1))
 
     assert told() == set(EVENTS)
+
+
+def test_events_come_in_the_order_of_replay_however_they_were_told(world) -> None:
+    numbers = [Identifier("NORTH", one) for one in ("a", "B", "Ä", "10", "9")] + [THREE]
+    pairs = [(one, other) for one in numbers for other in numbers if one is not other]
+    events = [
+        *EVENTS,
+        *(Merge(origin=origin(at=at), old=old, new=new) for old, new in pairs for at in (AT, AT + TICK, None)),
+        *(Link(origin=origin(), one=one, other=other) for one, other in pairs),
+        *(MovePart(origin=origin(), part=part, number=number, giver=one, owner=other)
+          for one, other in pairs for part in Part for number in ("V10", "V9", "v1")),
+        *(RenamePart(origin=origin(), part=part, patient=one, old="A2", new="A1") for one in numbers for part in Part),
+        *(Delete(origin=origin(at=at), identifier=one) for one in numbers for at in (None, AT)),
+    ]  # fmt: skip
+
+    world.ledger.identity.put_events(head(), reversed(events), Told(messages=1))
+
+    assert list(replayed_in_turn(world.ledger.identity.events(READING))) == replayed(events)
 
 
 def test_events_that_a_second_file_tells_again_are_there_once(world, reader, merges, told) -> None:
@@ -152,6 +172,7 @@ def test_orders_come_back_with_their_patients(reader, world, tmp_path) -> None:
 
     found = reader.read_orders(table)
 
-    orders = list(world.ledger.identity.orders(READING))
+    orders = list(world.ledger.identity.orders(READING, numbers={"A2", "A3"}, studies={"1.2.3", "1.2.4"}))
     assert [(one.accession.value, one.patient, one.study) for one in orders] == [("A1", ONE, "1.2.3"), ("A2", None, "")]
+    assert list(world.ledger.identity.orders(READING, numbers={"A3"}, studies={""})) == []
     assert (found.events, found.defects) == (2, {"IDENTIFIER": 1})
