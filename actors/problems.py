@@ -171,6 +171,12 @@ CATALOGUE: dict[str, ProblemClass] = {
         True,
         "Bytes read back from the destination are not those that were written. Treat the destination as damaged.",
     ),
+    "NOT_AS_PLANNED": ProblemClass(
+        Severity.CRITICAL,
+        True,
+        "The headers read back are not what the study's plan demands: a defect in Limosa, or in its rules. Keep the "
+        "study from being read there, report it, then renew the study.",
+    ),
     "SHIPMENT_MISSING": ProblemClass(
         Severity.CRITICAL,
         True,

@@ -12,11 +12,12 @@ from actors.custody import validated_note
 from actors.leases import Lease
 from actors.options import MoverLimits
 from actors.settling import Settling
-from actors.verify import COMPARED, ReadBack
+from actors.verify import COMPARED, Planned, ReadBack
 from actors.worker import Tally, Turn
 from imaging.errors import Refused
 from imaging.facts import InstanceFacts
-from imaging.instance import describe
+from imaging.identity.delivered import demands
+from imaging.instance import Instance, identify_as
 from imaging.likeness import Likenesses
 from imaging.octets import Octets
 from imaging.part10 import split_part10
@@ -93,6 +94,10 @@ class Validator:
             return self._settling.fail(claim, "DIGEST_MISMATCH", read_back.evidence(), counts_of(read_back))
         if around:
             return self._settling.fail(claim, "DIGEST_MISMATCH", {"what": around})
+        if read_back.unplanned:
+            return self._settling.fail(
+                claim, "NOT_AS_PLANNED", read_back.unplanned_evidence(), counts_of(read_back, len(read_back.unplanned))
+            )
         self._ledger.commits.validated(
             claim,
             instances=read_back.instances,
@@ -115,6 +120,7 @@ class Validator:
         }
         service = claim.receipt.container is Container.SERVICE
         read_back = ReadBack(ledger, SAME_INSTANCE if service else COMPARED)
+        planned = self._planned(claim, exact=not service)
         sink, pack = self._sinks[claim.destination], PackId(study_uid=claim.study_uid, revision=claim.revision)
         reader = reader_of(sink, pack, claim.receipt, ledger.values)
         summed: Summed | None = Summed()
@@ -122,7 +128,7 @@ class Validator:
             for member, pieces in reader.walk(summed.add):
                 if stop():
                     return None, ""
-                self._compare(read_back, member, pieces)
+                self._compare(read_back, planned, member, pieces)
         except (IntegrityError, FileNotFoundError):
             # The stream cannot be followed past a damaged instance.
             summed = None
@@ -130,7 +136,7 @@ class Validator:
                 if stop():
                     return None, ""
                 try:
-                    self._compare(read_back, member, pieces)
+                    self._compare(read_back, planned, member, pieces)
                 except (IntegrityError, FileNotFoundError) as error:
                     read_back.cannot_read(member.facts.sop_uid, error)
         if service or claim.receipt.container is Container.P10:
@@ -141,10 +147,22 @@ class Validator:
             return read_back, around_instances(reader, summed, claim.receipt.crc64)
         return read_back, ""
 
-    def _compare(self, read_back: ReadBack, member: Member, pieces: Iterator[bytes]) -> None:
+    def _planned(self, claim: ValidateClaim, *, exact: bool) -> Planned | None:
+        """What the study's plan wants of each header; None where it wants nothing."""
+        decided = self._ledger.facts.decided(claim.study_key, claim.revision)
+        if not demands(decided):
+            return None
+        records = self._ledger.coercions.of_study(claim.study_uid, claim.revision)
+        recorded = frozenset(uid for record in records for change in record.changes for uid in change.sop_uids)
+        return Planned(decided, recorded, exact=exact)
+
+    def _compare(self, read_back: ReadBack, planned: Planned | None, member: Member, pieces: Iterator[bytes]) -> None:
         with landed(self._place, pieces) as part10:
             try:
-                read_back.compare(redescribe(part10, member.facts, self._likenesses))
+                found = reidentify(part10, member.facts, self._likenesses)
+                read_back.compare(found.facts())
+                if planned is not None and (names := planned.departures(found, member.facts)):
+                    read_back.unplanned[member.facts.sop_uid] = list(names)
             except Refused as error:
                 read_back.cannot_read(member.facts.sop_uid, error)
 
@@ -177,10 +195,10 @@ def around_instances(reader: PackReader, summed: Summed | None, receipted: int |
         return "sidecar"
 
 
-def redescribe(part10: Octets, claimed: InstanceFacts, likenesses: Likenesses) -> InstanceFacts:
-    """The facts of a file that was read back, from its bytes alone; RAW1 is taken over from the claim."""
+def reidentify(part10: Octets, claimed: InstanceFacts, likenesses: Likenesses) -> Instance:
+    """The instance of a file that was read back, from its bytes alone; RAW1 is taken over from the claim."""
     envelope = split_part10(part10)
-    return describe(
+    return identify_as(
         part10,
         dataset_offset=envelope.dataset_offset,
         transfer_syntax=envelope.transfer_syntax,
@@ -191,12 +209,12 @@ def redescribe(part10: Octets, claimed: InstanceFacts, likenesses: Likenesses) -
     )
 
 
-def counts_of(read_back: ReadBack) -> ValidationCounts:
+def counts_of(read_back: ReadBack, unplanned: int = 0) -> ValidationCounts:
     """The read-back as the ledger counts it: instances whose digests were compared, not digests."""
     return ValidationCounts(
         instances=read_back.instances,
         digests_compared=read_back.digests_compared,
-        mismatches=read_back.mismatches,
+        mismatches=read_back.mismatches + unplanned,
         missing=len(read_back.missing),
         surplus=len(read_back.surplus) + len(read_back.strangers),
     )

@@ -7,7 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from imaging.digests import raw1
 from imaging.facts import InstanceFacts
+from imaging.flags import Flag
+from imaging.identity.delivered import departures
+from imaging.instance import Instance
 
 EVIDENCE_UIDS = 50
 """UIDs listed per kind of difference; the counts beside them are complete."""
@@ -17,6 +21,27 @@ COMPARED = ("sto1", "pd1", "can1", "series_uid", "sop_class", "transfer_syntax",
 covers the same bytes, and where something was, RAW1 cannot be recomputed from the destination."""
 
 DIGESTS = ("sto1", "pd1", "can1")
+
+
+class Planned:
+    """What a study's plan wants of each of its instances."""
+
+    def __init__(self, decided: Mapping[str, Any], recorded: frozenset[str], *, exact: bool) -> None:
+        """`decided` is the decision of the revision's plan. `recorded`: instances whose previous values the ledger
+        keeps. `exact`: the destination gives back the bytes that were written, so that other bytes than the source's
+        mean that they were changed by us."""
+        self._decided = decided
+        self._recorded = recorded
+        self._exact = exact
+
+    def departures(self, found: Instance, claimed: InstanceFacts) -> tuple[str, ...]:
+        """Keywords of what is not as planned."""
+        changed = (
+            raw1(found.part10, found.dataset_offset, found.transfer_syntax) != claimed.raw1
+            if self._exact
+            else Flag.COERCED in claimed.flags
+        )
+        return departures(found.reading.header, self._decided, kept=changed and found.sop_uid not in self._recorded)
 
 
 @dataclass(slots=True)
@@ -32,6 +57,8 @@ class ReadBack:
     """Instances that came back byte for byte, whatever was compared."""
     differing: dict[str, list[str]] = field(default_factory=dict)
     """SOP Instance UID -> names of what differs."""
+    unplanned: dict[str, list[str]] = field(default_factory=dict)
+    """SOP Instance UID -> keywords of what the study's plan wants otherwise, whatever the ledger holds."""
     unreadable: dict[str, str] = field(default_factory=dict)
     """SOP Instance UID -> class of the error."""
     seen: set[str] = field(default_factory=set)
@@ -75,10 +102,20 @@ class ReadBack:
 
     @property
     def proven(self) -> bool:
-        """Exactly the ledger's instances, each once, each byte and digest as recorded."""
+        """Exactly the ledger's instances, each once, each byte and digest as recorded; whether they are as planned is
+        another question."""
         return bool(self.seen) and not (
             self.missing or self.surplus or self.strangers or self.repeated or self.differing or self.unreadable
         )
+
+    def unplanned_evidence(self) -> dict[str, Any]:
+        """For the exception of a study that is not as planned; no value of it."""
+        return {
+            "instances": self.instances,
+            "not_as_planned": len(self.unplanned),
+            "attributes": sorted({name for names in self.unplanned.values() for name in names}),
+            "departing": dict(sorted(self.unplanned.items())[:EVIDENCE_UIDS]),
+        }
 
     def evidence(self) -> dict[str, Any]:
         """For the exception: counts in full, UIDs up to a bound."""

@@ -22,7 +22,14 @@ from storage.sinks.protocol import Sink
 T = TypeVar("T")
 
 INTEGRITY_KINDS = frozenset(
-    {"DIGEST_MISMATCH", "DESTINATION_INTEGRITY", "PACK_CONFLICT", "SHIPMENT_MISSING", "SHIPMENT_ALTERED"}
+    {
+        "DIGEST_MISMATCH",
+        "NOT_AS_PLANNED",
+        "DESTINATION_INTEGRITY",
+        "PACK_CONFLICT",
+        "SHIPMENT_MISSING",
+        "SHIPMENT_ALTERED",
+    }
 )
 """Exceptions that mean bytes are not what they were: a run that has one ends with exit code 3."""
 

@@ -117,19 +117,17 @@ def identify(
         raise MalformedDataset("octets end early", part10.size) from None
 
 
-def describe(
+def identify_as(
     part10: Octets,
     dataset_offset: int,
     transfer_syntax: str,
     raw1: bytes,
     *,
-    sop_class: str | None = None,
-    sop_uid: str | None = None,
+    sop_class: str | None,
+    sop_uid: str | None,
     likenesses: Likenesses | None = None,
-) -> InstanceFacts:
-    """The identity, sizes, digests and oddities of one instance, in one call. Raises as `identify` does.
-
-    `sop_class` and `sop_uid` are what somebody said of it, where somebody did; the dataset must agree.
+) -> Instance:
+    """As `identify`; the dataset must agree with the class and instance that somebody said it is.
 
     Raises
     ------
@@ -141,4 +139,20 @@ def describe(
         raise Mismatch("SOPClassUID")
     if sop_uid is not None and found.sop_uid != sop_uid.rstrip("\0 "):
         raise Mismatch("SOPInstanceUID")
-    return found.facts()
+    return found
+
+
+def describe(
+    part10: Octets,
+    dataset_offset: int,
+    transfer_syntax: str,
+    raw1: bytes,
+    *,
+    sop_class: str | None = None,
+    sop_uid: str | None = None,
+    likenesses: Likenesses | None = None,
+) -> InstanceFacts:
+    """The identity, sizes, digests and oddities of one instance, in one call. Raises as `identify_as` does."""
+    return identify_as(
+        part10, dataset_offset, transfer_syntax, raw1, sop_class=sop_class, sop_uid=sop_uid, likenesses=likenesses
+    ).facts()

@@ -10,6 +10,7 @@ from imaging.uid import Uid
 from storage.ledger.evidence import sop_key
 from storage.ledger.pool import Connection, Pool
 from storage.ledger.receipts import receipt_of
+from storage.ledger.records import Json
 from storage.packs.model import Container, HeldPack, PackId, Receipt
 
 
@@ -91,6 +92,16 @@ class Facts:
                 (study_key, revision),
             )
             return tuple(_facts(row) for row in rows)
+
+    def decided(self, study_key: int, revision: int) -> Json:
+        """What was decided about the study when the revision was planned; empty where the job decides nothing."""
+        with self._pool.transaction("read plan") as conn:
+            row = conn.execute(
+                "select coalesce(plan -> 'decision', '{}') from study_revision where study_key = %s and revision = %s",
+                (study_key, revision),
+            ).fetchone()
+        assert row is not None  # whoever holds a claim has its revision
+        return row[0]
 
     def arrival(self, study_uid: Uid, sop_uid: Uid) -> KnownArrival:
         """What the ledger knows of an instance that nobody asked for."""

@@ -176,3 +176,21 @@ def test_a_like_name_that_the_character_set_lacks_leaves_the_one_that_is_there(m
 
     [found] = files(job, ACCENT)
     assert (found.PatientName, found.PatientID, found.IssuerOfPatientID) == ("MULLER^EVA", "4", "NORTH")
+
+
+def test_a_rewriting_that_forgets_is_seen_by_the_read_back(moving, archive, monkeypatch):
+    monkeypatch.setattr("imaging.identity.arrival.changes_of", lambda dataset, target: ())
+
+    with moving(archive) as job:
+        carried_out(job)
+
+    assert job.statuses()[MERGED] is StudyStatus.EXCEPTION
+    [(evidence,)] = job.rows(
+        "select e.evidence from exception e join study s using (study_key)"
+        " where e.kind = 'NOT_AS_PLANNED' and s.study_uid = %s",
+        (MERGED,),
+    )
+    assert evidence["not_as_planned"] == 2
+    assert {"PatientID", "IssuerOfPatientID", "AccessionNumber", "RequestAttributesSequence"} <= {
+        *evidence["attributes"]
+    }
