@@ -38,6 +38,13 @@ class Node:
     template: str = ""
     """Identifier of the DCMR template a container follows."""
     children: tuple["Node", ...] = ()
+    unknown: bool = False
+    """Its value is one that nobody knows."""
+
+    @property
+    def whole(self) -> bool:
+        """Nothing in it is unknown."""
+        return not self.unknown and all(child.whole for child in self.children)
 
 
 UNKNOWN = Code("114010", "DCM", "Value unknown")
@@ -74,7 +81,12 @@ def container(relation: str, name: Code, children: Sequence[Node], template: str
 
 def coded(relation: str, name: Code, value: Code, *children: Node) -> Node:
     return Node(
-        relation=relation, type="CODE", name=name, value=sequence(0x0040A168, [code_item(value)]), children=children
+        relation=relation,
+        type="CODE",
+        name=name,
+        value=sequence(0x0040A168, [code_item(value)]),
+        children=children,
+        unknown=value is NOT_KNOWN,
     )
 
 
@@ -94,7 +106,8 @@ def number(relation: str, name: Code, value: Decimal | None, unit: Code, *childr
     """A measurement; None is one that nobody knows, which is said so and never filled in."""
     if value is None:
         measured, qualifier = sequence(0x0040A300, []), sequence(0x0040A301, [code_item(UNKNOWN)])
-        return Node(relation=relation, type="NUM", name=name, value=measured + qualifier, children=children)
+        value_of = measured + qualifier
+        return Node(relation=relation, type="NUM", name=name, value=value_of, children=children, unknown=True)
     text_form, exact = decimal_string(value)
     item = b"".join(
         (

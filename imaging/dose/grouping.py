@@ -35,8 +35,8 @@ class Group:
 
     @property
     def times(self) -> tuple[str, str]:
-        """First and last acquisition time; empty where none is known."""
-        known = sorted(one.started for one in self.members if one.started)
+        """First and last acquisition time of images and frames; empty where none is known."""
+        known = sorted(time for one in self.members for time in (one.started, one.exposure.ended) if time)
         return (known[0], known[-1]) if known else ("", "")
 
     @property
@@ -60,7 +60,7 @@ def grouped(images: Iterable[InstanceDose]) -> tuple[list[Group], bool]:
     if len(buckets) > MOST_GROUPS:
         return [], True
     groups = _merged(list(buckets.values()))
-    groups.sort(key=lambda group: (group.times[0], group.members[0].sop_uid))
+    groups.sort(key=lambda group: (group.times[0], group.members[0].sop_uid, group.event_uid or ""))
     return groups, any(_doubtful(one, other) for number, one in enumerate(groups) for other in groups[number + 1 :])
 
 

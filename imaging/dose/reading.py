@@ -1,8 +1,10 @@
 """What one instance says of dose: read from its header, nothing decided about the study."""
 
 import re
+from collections.abc import Iterator
 from decimal import Decimal
 
+from imaging.dose.frames import by_frames
 from imaging.dose.records import Basis, Exposure, InstanceDose, Kind, Motion, Phantom, Quantity, Reading
 from imaging.dose.vendors import ACQUISITION_TYPE, PHANTOM, element_at, positive, private_numbers
 from imaging.header import SERIES_INSTANCE_UID, SOP_CLASS_UID, SOP_INSTANCE_UID, Header
@@ -21,8 +23,11 @@ _ACQUISITION, _BODY_PART, _SCAN_OPTIONS, _ACQUISITION_TYPE = 0x00200012, 0x00180
 _ACQUIRED, _ACQUIRED_DATE, _ACQUIRED_TIME, _DATE = 0x0008002A, 0x00080022, 0x00080032, 0x00080023
 _EVENT_UID, _DOSE_ITEMS, _PHANTOM_CODES = 0x00083010, 0x0040030E, 0x00189346
 _TITLE, _CODE, _SCHEME = 0x0040A043, 0x00080100, 0x00080102
-_SHARED, _EXPOSURE, _ACQUISITION_ITEMS, _TABLE = 0x52009229, 0x00189321, 0x00189304, 0x00189308
+_SHARED, _PER_FRAME, _FRAME_CONTENT, _FRAME_TIME = 0x52009229, 0x52009230, 0x00209111, 0x00189074
+_EXPOSURE, _XRAY_ITEMS, _ACQUISITION_ITEMS, _TABLE = 0x00189321, 0x00189325, 0x00189304, 0x00189308
 _GEOMETRY, _EVENT_ITEMS, _TYPE_ITEMS = 0x00189312, 0x00189477, 0x00189301
+_MACROS = (_EXPOSURE, _XRAY_ITEMS, _ACQUISITION_ITEMS, _TABLE, _GEOMETRY, _EVENT_ITEMS, _TYPE_ITEMS)
+"""Functional groups of an enhanced CT image that describe its irradiation (PS3.3 section C.8.15.3)."""
 
 _STANDARD = (
     (Quantity.CTDIVOL, 0x00189345, Decimal(1)),
@@ -76,7 +81,8 @@ def read_dose(header: Header) -> InstanceDose | None:
         return None
     values = Values.of(header)
     kind = _kind(values, sop_class)
-    exposure = _exposure(values, kind)
+    common = _exposure(values, kind)
+    exposure, frames, varying = by_frames(common, _frames(values))
     items = tuple(_item(item, number) for number, item in enumerate(values.items(_DOSE_ITEMS)))
     dlp = exposure.numbers.get(Quantity.DLP)
     return InstanceDose(
@@ -86,12 +92,12 @@ def read_dose(header: Header) -> InstanceDose | None:
         kind=kind,
         device=(values.text(_MANUFACTURER), values.text(_MODEL), values.text(_SERIAL)),
         acquisition=values.text(_ACQUISITION),
-        started=_moment(values),
+        started=exposure.started or _moment(values),
         body_part=values.text(_BODY_PART).upper(),
         exposure=exposure,
-        items=items if kind is Kind.DOSE_INFO else (),
+        items=items if kind is Kind.DOSE_INFO else frames,
         total_dlp=dlp if kind is Kind.DOSE_INFO else None,
-        conflicts=_conflicts(values),
+        conflicts=tuple(sorted({*_conflicts(values), *varying})),
     )
 
 
@@ -134,7 +140,7 @@ def _is_screen(values: Values, image_type: list[str], described: str) -> bool:
 
 
 def _exposure(values: Values, kind: Kind) -> Exposure:
-    macros = [values, *_shared_macros(values)]
+    macros = [values, *(macro for group in values.items(_SHARED)[:1] for macro in _macros(group))]
     numbers: dict[Quantity, Reading] = {}
     for level, where in [(each, "" if each is values else "(5200,9229)>") for each in macros]:
         numbers = _standard(level, _STANDARD, where) | numbers
@@ -167,14 +173,26 @@ def _standard(values: Values, places: tuple[tuple[Quantity, int, Decimal], ...],
     return found
 
 
-def _shared_macros(values: Values) -> list[Values]:
-    """Functional groups of an enhanced image that hold for all of its frames."""
-    return [
-        macro
-        for group in values.items(_SHARED)[:1]
-        for tag in (_EXPOSURE, _ACQUISITION_ITEMS, _TABLE, _GEOMETRY, _EVENT_ITEMS, _TYPE_ITEMS)
-        for macro in group.items(tag)[:1]
-    ]
+def _macros(group: Values) -> list[Values]:
+    """The functional groups of one item: those of all frames, or of one."""
+    return [macro for tag in _MACROS for macro in group.items(tag)[:1]]
+
+
+def _frames(values: Values) -> Iterator[Exposure]:
+    """What each frame of an enhanced image says by itself."""
+    for group in values.items(_PER_FRAME):
+        macros = _macros(group)
+        numbers: dict[Quantity, Reading] = {}
+        for macro in macros:
+            numbers = _standard(macro, _STANDARD, "(5200,9230)>") | numbers
+        times = [_moment_of(content.text(_FRAME_TIME)) for content in group.items(_FRAME_CONTENT)[:1]]
+        yield Exposure(
+            numbers=numbers,
+            phantom=next((found for each in macros if (found := _phantom(each))), None),
+            motion=_motion(macros, numbers),
+            event_uid=next((found for each in macros if (found := _event_uid(each))), None),
+            started=times[0] if times else "",
+        )
 
 
 def _phantom(values: Values) -> Phantom | None:
@@ -204,12 +222,13 @@ def _event_uid(values: Values) -> Uid | None:
 
 
 def _moment(values: Values) -> str:
-    whole = values.text(_ACQUIRED)
     date = values.text(_ACQUIRED_DATE) or values.text(_DATE)
-    for text in (whole, date + values.text(_ACQUIRED_TIME)):
-        if found := _MOMENT.fullmatch(text):
-            return f"{found[1]}{found[2]}.{(found[3] or '').ljust(6, '0')}"
-    return ""
+    return _moment_of(values.text(_ACQUIRED)) or _moment_of(date + values.text(_ACQUIRED_TIME))
+
+
+def _moment_of(text: str) -> str:
+    found = _MOMENT.fullmatch(text)
+    return "" if found is None else f"{found[1]}{found[2]}.{(found[3] or '').ljust(6, '0')}"
 
 
 def _conflicts(values: Values) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """What is known of a study's CT dose: every number with where it stood."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Context, Decimal
 from enum import StrEnum
 
 from imaging.uid import Uid
@@ -39,6 +40,16 @@ UNITS = {
 
 DOSE = frozenset((Quantity.CTDIVOL, Quantity.DLP))
 """What makes it a dose; the rest describes it."""
+
+AVERAGED = frozenset((Quantity.CTDIVOL, Quantity.TUBE_CURRENT))
+"""What current modulation makes vary from slice to slice; anything else that varies is not the event's."""
+_MEAN = Context(prec=12)
+"""Digits of a mean; a scanner's own values are kept to their last digit, these are ours."""
+
+
+def mean_of(values: Sequence[Decimal]) -> Decimal:
+    """Of at least one."""
+    return _MEAN.divide(sum(values, Decimal(0)), Decimal(len(values)))
 
 
 class Basis(StrEnum):
@@ -100,12 +111,18 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exposure:
-    """What one instance, or one item of its Exposure Dose Sequence, says of one irradiation event."""
+    """What one instance, one item of its Exposure Dose Sequence or its frames of one event say of that event."""
 
     numbers: dict[Quantity, Reading] = field(default_factory=dict[Quantity, Reading])
+    highest_current: Reading | None = None
+    """Of frames whose tube current differs."""
     phantom: Phantom | None = None
     motion: Motion = Motion.UNKNOWN
     event_uid: Uid | None = None
+    started: str = ""
+    """Of the first frame, as in `InstanceDose`; empty where frames do not say."""
+    ended: str = ""
+    """Of the last frame."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,11 +142,12 @@ class InstanceDose:
     body_part: str = ""
     exposure: Exposure = Exposure()
     items: tuple[Exposure, ...] = ()
-    """Those of a dose info object."""
+    """Those of a dose info object, and of an enhanced image whose frames are of several events."""
     total_dlp: Reading | None = None
     """What a dose info object says of the whole study."""
     conflicts: tuple[str, ...] = ()
-    """Quantities that a standard and a private element give differently; the standard one is taken."""
+    """Quantities that a standard and a private element give differently, where the standard one is taken, or that
+    frames of one event give differently."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ from imaging.dose.regions import REGIONS
 from imaging.part10 import encode_meta
 from imaging.uid import Uid, derived_uid
 
-RULE_VERSION = "1"
+RULE_VERSION = "2"
 """Of this module: another version makes another instance of what it says."""
 SYNTAX = "1.2.840.10008.1.2.1"
 SERIES_NUMBER = "99911"
@@ -160,8 +160,9 @@ def _tree(dose: StudyDose, context: Context) -> Node:
         _accumulated(dose),
     ]
     acquisitions = [_acquisition(event, dose, context) for event in dose.events]
-    # The flag of completion has to say COMPLETE (PS3.3 section A.35.8), so what is not known is told in words.
-    comment = [] if _whole(dose) else [text("CONTAINS", _dcm("121106", "Comment"), INCOMPLETE)]
+    # dcmtk takes no completion flag but COMPLETE for this class, so what is not known is told in words.
+    whole = all(node.whole for node in (*head, *acquisitions))
+    comment = [] if whole else [text("CONTAINS", _dcm("121106", "Comment"), INCOMPLETE)]
     return container("", _TITLE, [*head, *acquisitions, *comment, *_sources(dose)], "10011")
 
 
@@ -283,15 +284,6 @@ def _known(found: Number | None) -> Decimal | None:
 
 def _unit(unit: str) -> Code:
     return Code(unit, "UCUM", _UNIT_WORDS.get(unit, unit))
-
-
-def _whole(dose: StudyDose) -> bool:
-    """Every event that irradiates a volume has CTDIvol, DLP and its phantom, and the total is known."""
-    return dose.total_dlp is not None and all(
-        event.phantom is not None and {Quantity.CTDIVOL, Quantity.DLP} <= event.numbers.keys()
-        for event in dose.events
-        if event.motion is not Motion.CONSTANT_ANGLE
-    )
 
 
 def _evidence(dose: StudyDose, context: Context) -> bytes:

@@ -1,12 +1,14 @@
 """A study's dose from what its instances say; the same whatever the order they came in."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from decimal import Context, Decimal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from decimal import Decimal
 from typing import TypeVar
 
 from imaging.dose.grouping import Group, grouped
 from imaging.dose.records import (
+    AVERAGED,
     DOSE,
     Basis,
     DoseStatus,
@@ -20,13 +22,10 @@ from imaging.dose.records import (
     Quantity,
     Reading,
     StudyDose,
+    mean_of,
 )
 
 T = TypeVar("T")
-_MEAN = Context(prec=12)
-"""Digits of a mean; a scanner's own values are kept to their last digit, these are ours."""
-_AVERAGED = frozenset((Quantity.CTDIVOL, Quantity.TUBE_CURRENT))
-"""What current modulation makes vary from slice to slice; anything else that varies is not the event's."""
 _PICTURES = (Kind.IMAGE, Kind.LOCALIZER, Kind.DERIVED)
 
 
@@ -35,7 +34,7 @@ def gather(instances: Iterable[InstanceDose]) -> StudyDose:
     known = sorted(instances, key=lambda one: one.sop_uid)
     counts = Counter(one.kind for one in known)
     infos = _distinct([one for one in known if one.kind is Kind.DOSE_INFO])
-    images = [one for one in known if one.kind in (Kind.IMAGE, Kind.LOCALIZER)]
+    images = [each for one in known if one.kind in (Kind.IMAGE, Kind.LOCALIZER) for each in _apart(one)]
     groups, doubtful = grouped(images)
     events = _listed(infos[0], images) if infos else tuple(_event(group, n) for n, group in enumerate(groups, 1))
     doubtful = len(infos) > 1 if infos else doubtful
@@ -76,6 +75,14 @@ def gather(instances: Iterable[InstanceDose]) -> StudyDose:
         conflicts=tuple(sorted(conflicts)),
         device=devices[0] if len(devices) == 1 else ("", "", ""),
     )
+
+
+def _apart(image: InstanceDose) -> Iterator[InstanceDose]:
+    """The image once for each event that its frames are of."""
+    if not image.items:
+        yield image
+    for item in image.items:
+        yield replace(image, exposure=item, items=(), started=item.started or image.started)
 
 
 def _distinct(infos: Sequence[InstanceDose]) -> list[InstanceDose]:
@@ -122,7 +129,7 @@ def _event(group: Group, number: int) -> Event:
     motions = {one.exposure.motion for one in members} - {Motion.UNKNOWN}
     phantoms = {phantom for one in members if (phantom := one.exposure.phantom) is not None}
     parts = {one.body_part for one in members} - {""}
-    currents = [one.exposure.numbers[Quantity.TUBE_CURRENT] for one in members if _has_current(one)]
+    currents = [current for one in members if (current := _current(one)) is not None]
     return Event(
         number=number,
         numbers={quantity: found for quantity in Quantity if (found := _number(members, quantity)) is not None},
@@ -139,8 +146,8 @@ def _event(group: Group, number: int) -> Event:
     )
 
 
-def _has_current(one: InstanceDose) -> bool:
-    return Quantity.TUBE_CURRENT in one.exposure.numbers
+def _current(one: InstanceDose) -> Reading | None:
+    return one.exposure.highest_current or one.exposure.numbers.get(Quantity.TUBE_CURRENT)
 
 
 def _number(members: Sequence[InstanceDose], quantity: Quantity) -> Number | None:
@@ -149,7 +156,7 @@ def _number(members: Sequence[InstanceDose], quantity: Quantity) -> Number | Non
         return None
     if len({reading.value for reading in readings}) == 1:
         return _single(readings[0], len(readings))
-    return _mean(members, quantity) if quantity in _AVERAGED else None
+    return _mean(members, quantity) if quantity in AVERAGED else None
 
 
 def _mean(members: Sequence[InstanceDose], quantity: Quantity) -> Number:
@@ -159,7 +166,7 @@ def _mean(members: Sequence[InstanceDose], quantity: Quantity) -> Number:
         if (reading := one.exposure.numbers.get(quantity)) is not None:
             series.setdefault(one.series_uid, []).append(reading)
     readings = max(sorted(series.items()), key=lambda item: len(item[1]))[1]
-    mean = _MEAN.divide(sum((reading.value for reading in readings), Decimal(0)), Decimal(len(readings)))
+    mean = mean_of([reading.value for reading in readings])
     assumed = any(reading.basis is Basis.ASSUMED for reading in readings)
     return Number(
         value=mean,
@@ -174,7 +181,7 @@ def _varying(group: Group) -> list[str]:
     return [
         quantity.value
         for quantity in Quantity
-        if quantity not in _AVERAGED
+        if quantity not in AVERAGED
         and len({r.value for one in group.members if (r := one.exposure.numbers.get(quantity)) is not None}) > 1
     ]
 

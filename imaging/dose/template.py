@@ -1,10 +1,10 @@
 """Whether a dose report has what TID 10011 asks for; no validator that is freely at hand looks at templates.
 
-A table of rows for TID 10011, 10012, 10013 and what they include, as far as CT needs them, held against the content
-tree: relationship, value type, how often, and under which condition.
+A table of rows for TID 10011, 10012, 10013 and what they include, as far as CT needs them (PS3.16 2024e), held against
+the content tree: order, relationship, value type, how often, under which condition, and codes that are fixed.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from imaging.header import Header
@@ -38,17 +38,29 @@ class Item:
         return found[0].text(_CODE) if found else ""
 
 
-Condition = Callable[[Item], bool]
+Condition = Callable[[Sequence[Item]], bool]
+"""Asked with the items above a row's, the root first."""
+_CONSTANT_ANGLE, _SEQUENCED, _SPIRAL = "113805", "113804", "116152004"
 
 
-def _always(item: Item) -> bool:
-    del item
+def _always(above: Sequence[Item]) -> bool:
+    del above
     return True
 
 
-def _turning(item: Item) -> bool:
-    """The acquisition is none of constant angle."""
-    return all(each.code != "113805" for each in item.named("113820"))
+def _motions(above: Sequence[Item]) -> set[str]:
+    """CT Acquisition Type of the acquisition that the row is in."""
+    return {each.code for item in above if item.name == "113819" for each in item.named("113820")}
+
+
+def _turning(above: Sequence[Item]) -> bool:
+    """TID 10013 rows 19 and 21: the acquisition is none of constant angle."""
+    return _CONSTANT_ANGLE not in _motions(above)
+
+
+def _advancing(above: Sequence[Item]) -> bool:
+    """TID 10013 row 12: the acquisition is spiral or sequenced."""
+    return not _motions(above).isdisjoint((_SPIRAL, _SEQUENCED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +74,8 @@ class Row:
     wanted: Condition | None = _always
     """None: may be absent."""
     unit: str = ""
+    codes: tuple[str, ...] = ()
+    """What a coded value must be one of; empty: the context group can be extended."""
     below: tuple["Row", ...] = ()
 
 
@@ -88,7 +102,7 @@ _SOURCE = Row(
         _num("113733", "kV"),
         _num("113833", "mA"),
         _num("113734", "mA"),
-        _num("113834", "s", None),
+        _num("113834", "s", _turning),
     ),
 )
 _PARAMETERS = Row(
@@ -100,7 +114,7 @@ _PARAMETERS = Row(
         _num("113825", "mm"),
         _num("113826", "mm"),
         _num("113827", "mm"),
-        _num("113828", "{ratio}", None),
+        _num("113828", "{ratio}", _advancing),
         _num("113823", "{X-Ray sources}"),
         _SOURCE,
     ),
@@ -140,13 +154,19 @@ _TOTAL = Row("CONTAINS", "NUM", "113813", unit="mGy.cm", below=(_SUBTOTAL,))
 _ACCUMULATED = Row("CONTAINS", "CONTAINER", "113811", below=(_num("113812", "{events}"), _TOTAL, _DEVICE))
 TID_10011 = (
     Row("HAS CONCEPT MOD", "CODE", "121049", wanted=None),
-    Row("HAS CONCEPT MOD", "CODE", "121058", below=(Row("HAS CONCEPT MOD", "CODE", "363703001"),)),
-    Row("HAS OBS CONTEXT", "CODE", "121005"),
+    Row(
+        "HAS CONCEPT MOD",
+        "CODE",
+        "121058",
+        codes=("77477000",),
+        below=(Row("HAS CONCEPT MOD", "CODE", "363703001"),),
+    ),
+    Row("HAS OBS CONTEXT", "CODE", "121005", codes=("121007",)),
     Row("HAS OBS CONTEXT", "UIDREF", "121012"),
     Row("HAS OBS CONTEXT", "TEXT", "121013", wanted=None),
     Row("HAS OBS CONTEXT", "DATETIME", "113809"),
     Row("HAS OBS CONTEXT", "DATETIME", "113810"),
-    Row("HAS OBS CONTEXT", "CODE", "113705", below=(Row("HAS PROPERTIES", "UIDREF", "110180"),)),
+    Row("HAS OBS CONTEXT", "CODE", "113705", codes=("113014",), below=(Row("HAS PROPERTIES", "UIDREF", "110180"),)),
     _ACCUMULATED,
     _ACQUISITION,
     Row("CONTAINS", "TEXT", "121106", wanted=None),
@@ -162,7 +182,7 @@ def defects(header: Header) -> tuple[str, ...]:
     root = _item(values, _DEPTH)
     if root.type != "CONTAINER" or root.name != "113701":
         return ("the root is no X-Ray Radiation Dose Report",)
-    return tuple([*_template(root, "113701"), *_held_against(root, TID_10011, "113701"), *_sums(root)])
+    return tuple([*_template(root, "113701"), *_held_against((root,), TID_10011, "113701"), *_sums(root)])
 
 
 def _item(values: Values, depth: int) -> Item:
@@ -177,23 +197,31 @@ def _item(values: Values, depth: int) -> Item:
     )
 
 
-def _held_against(parent: Item, rows: tuple[Row, ...], path: str) -> Iterator[str]:
-    known = {row.code for row in rows}
+def _held_against(above: Sequence[Item], rows: tuple[Row, ...], path: str) -> Iterator[str]:
+    """The children of the last of `above`."""
+    parent, places = above[-1], {row.code: place for place, row in enumerate(rows)}
+    last = 0
     for child in parent.children:
-        if child.name not in known:
+        place = places.get(child.name)
+        if place is None:
             yield f"{path}>{child.name or 'nameless'}: not in the template"
+        elif place < last:
+            yield f"{path}>{child.name}: stands behind {rows[last].code}"
+        else:
+            last = place
     for row in rows:
         found = parent.named(row.code)
         here = f"{path}>{row.code}"
-        if not found and row.wanted is not None and row.wanted(parent):
+        if not found and row.wanted is not None and row.wanted(above):
             yield f"{here}: is missing"
         if len(found) > row.most:
             yield f"{here}: occurs {len(found)} times"
         for item in found:
-            yield from _one(item, row, here)
+            yield from _one((*above, item), row, here)
 
 
-def _one(item: Item, row: Row, here: str) -> Iterator[str]:
+def _one(path: Sequence[Item], row: Row, here: str) -> Iterator[str]:
+    item = path[-1]
     if item.relation != row.relation:
         yield f"{here}: related by {item.relation or 'nothing'} instead of {row.relation}"
     if item.type != row.type:
@@ -203,10 +231,12 @@ def _one(item: Item, row: Row, here: str) -> Iterator[str]:
     elif item.type == "CODE":
         if not item.code:
             yield f"{here}: without a code"
+        elif row.codes and item.code not in row.codes:
+            yield f"{here}: is {item.code} instead of {' or '.join(row.codes)}"
     elif item.type != "CONTAINER" and not item.values.text(_VALUES[item.type]):
         yield f"{here}: without a value"
     yield from _template(item, here)
-    yield from _held_against(item, row.below, here)
+    yield from _held_against(path, row.below, here)
 
 
 def _measured(item: Item, row: Row, here: str) -> Iterator[str]:
