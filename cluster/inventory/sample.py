@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from actors.dimse.incoming import Incoming
-from actors.source import InstanceRef, MoveEnd, MoveTarget, Source, SourceUnending
+from actors.source import InstanceRef, MoveEnd, MoveOutcome, MoveTarget, Source, SourceUnending
+from imaging.dose.reading import read_dose
+from imaging.dose.study import gather
 from imaging.equipment import read_equipment
 from imaging.errors import Refused
 from imaging.instance import identify
@@ -81,6 +83,7 @@ class Shelf:
             )
             facts = instance.facts()
             found = read_equipment(instance.reading.header, facts.flags)
+            dose = read_dose(instance.reading.header)
         except Refused:
             return SampledSeries(series_uid=Uid(""), instances=0, outcome="damaged", size=incoming.part10.size)
         return SampledSeries(
@@ -96,6 +99,7 @@ class Shelf:
             station=found.station,
             charset=found.charset,
             marks=found.marks,
+            dose=None if dose is None else gather((dose,)).status.value,
         )
 
 
@@ -148,7 +152,7 @@ class Sampler:
         except SourceUnending:
             return SampledStudy(study_key=study_key, listed=False, seconds=self._clock() - began, series=())
         found: list[SampledSeries] = []
-        for series_uid, refs in _by_series(listed.instances):
+        for series_uid, refs in by_series(listed.instances):
             one = self._series(study_uid, series_uid, refs)
             if one is None:
                 return None
@@ -164,18 +168,10 @@ class Sampler:
         # The one in the middle: first ones are scouts and covers more often.
         chosen = refs[len(refs) // 2].sop_uid
         target = MoveTarget(study_uid=study_uid, series_uid=series_uid, sop_uids=(chosen,))
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                self._sleep(BUSY_PAUSE)
-            outcome = self._source.retrieve(target, self._receiver, lambda: False)
-            if outcome.end is MoveEnd.UNKNOWN_DESTINATION:
-                raise SamplingRefused(f"the archive does not know the AE title {self._receiver}")
-            if outcome.end is not MoveEnd.BUSY:
-                break
-        else:
+        outcome = retrieved(self._source, target, self._receiver, self._sleep)
+        if outcome is None:
             return None
-        sent = outcome.end is MoveEnd.SUCCESS and outcome.completed != 0
-        came = self._shelf.take_away(chosen, self._quiet if sent else GLANCE)
+        came = self._shelf.take_away(chosen, self._quiet if was_sent(outcome) else GLANCE)
         if came is None:
             return SampledSeries(series_uid=series_uid, instances=len(refs), outcome="absent")
         return SampledSeries(
@@ -191,10 +187,32 @@ class Sampler:
             station=came.station,
             charset=came.charset,
             marks=came.marks,
+            dose=came.dose,
         )
 
 
-def _by_series(refs: Iterable[InstanceRef]) -> list[tuple[Uid, list[InstanceRef]]]:
+def retrieved(
+    source: Source, target: MoveTarget, receiver: str, sleep: Callable[[float], None] = time.sleep
+) -> MoveOutcome | None:
+    """How the retrieve ended; None where the archive stayed busy. Raises `SamplingRefused`."""
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            sleep(BUSY_PAUSE)
+        outcome = source.retrieve(target, receiver, lambda: False)
+        if outcome.end is MoveEnd.UNKNOWN_DESTINATION:
+            raise SamplingRefused(f"the archive does not know the AE title {receiver}")
+        if outcome.end is not MoveEnd.BUSY:
+            return outcome
+    return None
+
+
+def was_sent(outcome: MoveOutcome) -> bool:
+    """The archive claims to have sent something."""
+    return outcome.end is MoveEnd.SUCCESS and outcome.completed != 0
+
+
+def by_series(refs: Iterable[InstanceRef]) -> list[tuple[Uid, list[InstanceRef]]]:
+    """Instances by series, both in order."""
     found: dict[Uid, list[InstanceRef]] = defaultdict(list)
     for ref in refs:
         found[ref.series_uid].append(ref)

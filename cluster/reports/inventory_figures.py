@@ -14,7 +14,9 @@ from typing import Any
 from cluster.reports.estimates import Estimate, Kind, estimate_bytes, moments_by, total_of
 from cluster.reports.findings import findings
 from cluster.reports.names import class_name, kind_name, syntax_name
+from imaging.dose.records import DoseStatus
 from storage.ledger.baseline import ArchiveTotals, Encoded, Moments, PatternCount, SizeBin, StudyGroup, Worked
+from storage.ledger.dose import DoseCount
 from storage.ledger.samples import EquipmentCount, SampleEncoded, SampleTotals
 
 SCHEMA = "limosa/inventory-report/1"
@@ -58,11 +60,13 @@ class Counted:
     asking: Worked
     moving: Worked
     exceptions: Mapping[str, int]
+    dose: Sequence[DoseCount]
     sample: SampleTotals
     equipment: Sequence[EquipmentCount]
     sample_encoded: Sequence[SampleEncoded]
     sample_marks: Mapping[str, int]
     sample_sizes: Sequence[SizeBin]
+    sample_dose: Mapping[str, int]
     sampled: Sequence[Moments]
     cap: int | None
     associations: int | None
@@ -100,6 +104,7 @@ def figures(counted: Counted) -> dict[str, Any]:
         "findings": findings(_flaws(counted), _dating_counts(counted.groups)),
         "damage": _damage(counted, pulled),
         "marks": _marks(counted),
+        "dose": _dose(counted),
         "exceptions": _exceptions(counted.exceptions),
         "rates": _rates(counted),
         "limits": {"find_cap": counted.cap, "associations": counted.associations},
@@ -291,6 +296,31 @@ def _marks(counted: Counted) -> list[dict[str, Any]]:
     return rows + [
         {"mark": mark, "count": count, "of": counted.sample.read, "unit": "series", "basis": "sampled"}
         for mark, count in counted.sample_marks.items()
+    ]
+
+
+def _dose(counted: Counted) -> list[dict[str, Any]]:
+    """Studies by the CT dose they offer: of the sample, and of what was moved as `limosa dose report` counts it."""
+    moved = {one.status: one for one in counted.dose}
+    rows = (
+        ("sampled", counted.sample_dose, {}),
+        (
+            "pulled",
+            {name: one.studies for name, one in moved.items()},
+            {name: one.added for name, one in moved.items()},
+        ),
+    )
+    return [
+        {
+            "status": status.value,
+            "studies": studies[status.value],
+            "of": sum(studies.values()),
+            "added": added.get(status.value, 0),
+            "basis": basis,
+        }
+        for basis, studies, added in rows
+        for status in DoseStatus
+        if studies.get(status.value)
     ]
 
 

@@ -18,7 +18,7 @@ HEAT_SPANS = 14
 
 CSV_COLUMNS = ("table", "item", "measure", "value", "basis")
 _KEYS = ("modality", "year", "dating", "manufacturer", "model", "station", "uid", "name", "charset", "from", "pattern",
-         "issuer", "code", "what", "mark", "kind", "cause")  # fmt: skip
+         "issuer", "code", "what", "mark", "kind", "cause", "status")  # fmt: skip
 """Fields that say what a row is about; all others are measures."""
 
 

@@ -39,6 +39,8 @@ class SampledSeries:
     charset: str | None = None
     marks: tuple[str, ...] = ()
     """Oddities of its dataset, and LOSSY or BURNED_IN where it says so."""
+    dose: str | None = None
+    """What it offers of CT dose (`imaging.dose.records.DoseStatus`); None where its class has nothing to do with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +124,8 @@ class Samples:
             with conn.cursor() as cursor:
                 cursor.executemany(
                     "insert into sampled_series (study_key, series_uid, instances, outcome, size, sop_class,"
-                    " transfer_syntax, modality, manufacturer, model, station, charset, marks)"
-                    " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                    " transfer_syntax, modality, manufacturer, model, station, charset, marks, dose)"
+                    " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
                     [
                         (
                             study.study_key,
@@ -139,6 +141,7 @@ class Samples:
                             one.station,
                             one.charset,
                             list(one.marks),
+                            one.dose,
                         )
                         for one in study.series
                     ],
@@ -166,6 +169,11 @@ class Samples:
                 "select mark, count(*) from sampled_series, unnest(marks) mark group by mark order by 2 desc, 1"
             )
             return dict(rows.fetchall())
+
+    def dose(self) -> dict[str, int]:
+        """Sampled studies by the best that any of their series offers, as `Doses.counts` has them of moved ones."""
+        with self._pool.transaction("count sample dose") as conn:
+            return dict(conn.execute(_DOSE).fetchall())
 
     def moments(self) -> tuple[Moments, ...]:
         """Instances and estimated bytes of the sampled studies, by modalities; studies that lack an image are out."""
@@ -215,6 +223,12 @@ _ENCODED = """
 select sop_class, transfer_syntax, charset, count(*) as series, sum(instances)::bigint as instances,
   coalesce(sum(instances * size), 0)::bigint as bytes
 from sampled_series where outcome = 'read' group by 1, 2, 3 order by series desc, 1, 2, 3"""
+
+_DOSE = """
+select (array['report', 'readable', 'screen_only', 'none', 'no_ct'])[best], count(*) from (
+  select min(array_position(array['report', 'readable', 'screen_only', 'none', 'no_ct'], dose)) as best
+  from sampled_series where dose is not null group by study_key) each
+group by best order by best"""
 
 _MOMENTS = """
 with whole as (

@@ -18,6 +18,7 @@ from cluster.reports.inventory_figures import Counted, figures
 from cluster.reports.inventory_page import csv_of, heat, json_of, page_of
 from cluster.reports.names import kind_name, told_bytes, told_share
 from storage.ledger.baseline import ArchiveTotals, Encoded, Moments, PatternCount, SizeBin, StudyGroup, Worked
+from storage.ledger.dose import DoseCount
 from storage.ledger.samples import EquipmentCount, SampleEncoded, SampleTotals
 
 SCHEMA = Path(__file__).resolve().parents[2] / "docs" / "reference" / "schemas" / "inventory-report.json"
@@ -30,11 +31,12 @@ EMPTY = Counted(
         instances=0, no_series_count=0, no_instance_count=0, not_met_again=0, new_last_week=0,
     ),
     groups=(), accession_patterns=(), patient_id_patterns=(), quality={}, study_sizes=(), instance_sizes=(),
-    encoded=(), flags={}, written=(), asking=NOBODY, moving=NOBODY, exceptions={},
+    encoded=(), flags={}, written=(), asking=NOBODY, moving=NOBODY, exceptions={}, dose=(),
     sample=SampleTotals(
         studies=0, unlisted=0, series=0, read=0, damaged=0, absent=0, bytes_read=0, seconds=0.0
     ),
-    equipment=(), sample_encoded=(), sample_marks={}, sample_sizes=(), sampled=(), cap=None, associations=None,
+    equipment=(), sample_encoded=(), sample_marks={}, sample_sizes=(), sample_dose={}, sampled=(),
+    cap=None, associations=None,
 )  # fmt: skip
 
 
@@ -79,6 +81,8 @@ FULL = replace(
                                   instances=75, bytes=40_000_000),),
     sample_sizes=(SizeBin(power=18, items=70, weight=30_000_000), SizeBin(power=20, items=5, weight=10_000_000)),
     sampled=(moments(("CT",), [(20, 10e6), (30, 16e6)]),),
+    sample_dose={"readable": 2, "none": 1},
+    dose=(DoseCount(status="readable", studies=8, added=7, proven=7, obstacles={}, conflicts=0),),
     cap=500,
     associations=4,
 )  # fmt: skip
@@ -93,6 +97,14 @@ def test_the_document_is_what_the_published_schema_says(counted: Counted) -> Non
 
     assert list(Draft202012Validator(schema).iter_errors(document)) == []
     assert document.keys() == schema["properties"].keys()
+
+
+def test_dose_is_told_of_the_sample_and_of_what_was_moved() -> None:
+    told = figures(FULL)["dose"]
+
+    assert [(row["status"], row["studies"], row["of"], row["added"], row["basis"]) for row in told] == [
+        ("readable", 2, 3, 0, "sampled"), ("none", 1, 3, 0, "sampled"), ("readable", 8, 8, 7, "pulled"),
+    ]  # fmt: skip
 
 
 def test_damaged_objects_are_kept_apart_from_errors_of_the_migration() -> None:

@@ -140,8 +140,11 @@ def test_studies_are_counted_by_the_dose_they_offer(moving):
     with moving("add") as job:
         job.run()
         counts = {one.status: one for one in job.ledger.doses.counts()}
+        quality = job.ledger.baselines.quality()
 
     assert {status: (one.studies, one.added, one.proven) for status, one in counts.items()} == {
         "readable": (1, 1, 1),
         "report": (1, 0, 1),
     }
+    # The report that was added is no surplus of the archive's.
+    assert (quality["pulled"], quality["count_differs"]) == (3, 0)
