@@ -3,19 +3,21 @@
 Each text is decoded from the character set declared for it (PS3.5 section 6.1, own ones of items included) and encoded
 anew; one that cannot be decoded refuses the dataset, because a converter that guesses loses names. A sequence with
 such text in it is written anew with defined lengths; what has none stays where it lies. Text in private elements is
-converted where the file names its VR; a value under UN may be anything and stays as it is.
+converted where the file names its VR, or a private dictionary does where the file says UN or nothing; a value that
+nobody knows may be anything and stays as it is.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
-from imaging.canonical import Items, Level, top_level
+from imaging.canonical import CREATOR_LIMIT, Items, Level, top_level
 from imaging.coercion.attributes import vr_of
 from imaging.coercion.errors import NotCoercible
 from imaging.elements import UNDEFINED, Element, Encoding, Walker
 from imaging.errors import MalformedDataset
 from imaging.header import Header
 from imaging.octets import MemoryOctets, chunks
+from imaging.private.dictionary import meaning_of
 from imaging.splice import SHORT_LIMIT, Edit, encode_element
 from imaging.text import Charset, Undecodable, decode
 
@@ -24,6 +26,8 @@ UTF8 = b"ISO_IR 192"
 LONGEST_TEXT = 16 << 20
 """Bytes of one text, or of one sequence that is written anew; they lie in memory."""
 _IN_CHARSET = frozenset(["LO", "LT", "PN", "SH", "ST", "UC", "UT"])
+Creators: TypeAlias = dict[tuple[int, int], str]
+"""Of the private blocks of one dataset or item, by group and block number."""
 _ESCAPE = b"\x1b"
 _ITEM_HEAD = {
     Encoding.EXPLICIT_BE: b"\xff\xfe\xe0\x00",
@@ -56,10 +60,11 @@ def to_utf8(header: Header, edits: Sequence[Edit], charset: Charset) -> Converte
     level = top._replace(charset=charset)
     given = {edit.tag: edit for edit in edits}
     converted: dict[int, Edit] = dict(given)
+    creators = _creators(level)
     try:
         for element in level.elements:
-            if element.tag not in given and (value := _value(level, element)) is not None:
-                converted[element.tag] = Edit(tag=element.tag, vr=_written(element), value=value)
+            if element.tag not in given and (value := _value(level, element, creators)) is not None:
+                converted[element.tag] = Edit(tag=element.tag, vr=_written(element, creators), value=value)
         for edit in edits:
             converted[edit.tag] = _edit(edit, level)
     except MalformedDataset:
@@ -89,12 +94,23 @@ def _edit(edit: Edit, level: Level) -> Edit:
     return Edit(tag=edit.tag, vr=edit.vr, value=_text(edit.value, level.charset, edit.vr, edit.tag) or edit.value)
 
 
-def _value(level: Level, element: Element) -> bytes | None:
+def _creators(level: Level) -> Creators:
+    """Who owns the private blocks (PS3.5 section 7.8.1)."""
+    found: Creators = {}
+    for element in level.elements:
+        number = element.tag & 0xFFFF
+        if element.tag & 0x10000 and 0x10 <= number <= 0xFF and element.length not in (0, UNDEFINED):
+            raw = level.walker.read(element.value, min(element.length, CREATOR_LIMIT))
+            found[element.tag >> 16, number] = raw.split(b"\0")[0].decode("latin-1").strip()
+    return found
+
+
+def _value(level: Level, element: Element, creators: Mapping[tuple[int, int], str]) -> bytes | None:
     """The element's value in UTF-8; None where it stays as it is."""
     if _is_sequence(element):
         encoding = level.walker.content_encoding(element, level.encoding)
         return _items(level, element, encoding)
-    vr = _vr(element)
+    vr = _vr(element, creators)
     if vr not in _IN_CHARSET or not element.length or element.length == UNDEFINED:
         return None
     if element.length > LONGEST_TEXT:
@@ -143,17 +159,18 @@ def _items(level: Level, element: Element, encoding: Encoding) -> bytes | None:
 
 def _pieces(item: Level) -> Iterator[tuple[bytes, bool]]:
     """Each element of an item, and whether it is another than it was."""
+    creators = _creators(item)
     for element in item.elements:
         if element.tag == CHARSET:
             raw = item.walker.read(element.value, min(element.length, 1024)).rstrip(b" \0")
             yield encode_element(CHARSET, "CS", UTF8, item.encoding), raw != UTF8
             continue
-        value = _value(item, element)
+        value = _value(item, element, creators)
         if value is None:
             octets = item.walker.octets
             yield b"".join(bytes(piece) for piece in chunks(octets, element.start, element.end)), False
         else:
-            yield encode_element(element.tag, _written(element), value, item.encoding), True
+            yield encode_element(element.tag, _written(element, creators), value, item.encoding), True
 
 
 def _is_sequence(element: Element) -> bool:
@@ -162,16 +179,20 @@ def _is_sequence(element: Element) -> bool:
     return element.vr in ("", "UN") and not element.tag & 0x10000 and vr_of(element.tag) == "SQ"
 
 
-def _vr(element: Element) -> str:
+def _vr(element: Element, creators: Mapping[tuple[int, int], str]) -> str:
     """What the value is: as written, by the dictionary where nothing or UN is. Private creators are LO whatever is
     written (PS3.5 section 7.8.1)."""
     if element.vr not in ("", "UN"):
         return element.vr
-    if element.tag & 0x10000:
-        return "LO" if 0x10 <= element.tag & 0xFFFF <= 0xFF else ""
-    return vr_of(element.tag)
+    if not element.tag & 0x10000:
+        return vr_of(element.tag)
+    group, number = element.tag >> 16, element.tag & 0xFFFF
+    if number <= 0xFF:
+        return "LO" if number >= 0x10 else ""
+    creator = creators.get((group, number >> 8))
+    return meaning_of(creator, group, number & 0xFF).vr if creator else ""
 
 
-def _written(element: Element) -> str:
-    """The VR the new element is written with, which an implicit dataset disregards."""
-    return element.vr or _vr(element) or "UN"
+def _written(element: Element, creators: Mapping[tuple[int, int], str]) -> str:
+    """The VR the new element is written with, which an implicit dataset disregards; what is UN stays UN."""
+    return element.vr or _vr(element, creators) or "UN"
