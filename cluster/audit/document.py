@@ -9,7 +9,7 @@ from cluster.audit.roundtrip import RoundTrip
 from cluster.audit.tally import Device, ElementTally, Tally, Triple, meaning
 from imaging.compare import Change
 from imaging.private.dictionary import Role, vendor_of
-from storage.ledger.audits import Fate, PrivateDecision, SampledWritten
+from storage.ledger.audits import ChosenStudy, Fate, PrivateDecision
 
 FORMAT = "limosa-audit"
 VERSION = 1
@@ -36,9 +36,11 @@ class Audited:
     at: datetime
     seed: str
     destination: str
+    read_from: str
+    """written: from packs. source: nothing was moved for it."""
     keeps_bytes: bool
     """The destination stores files as they are, so nothing can be dropped there."""
-    chosen: Sequence[SampledWritten]
+    chosen: Sequence[ChosenStudy]
     tally: Tally
     round_trip: RoundTrip | None
     decisions: Sequence[PrivateDecision]
@@ -55,6 +57,7 @@ def document_of(found: Audited) -> dict[str, Any]:
         "job": found.job,
         "at": found.at.isoformat(),
         "destination": found.destination,
+        "read_from": found.read_from,
         "keeps_bytes": found.keeps_bytes,
         "seed": found.seed,
         "open": sum(block["open"] for block in blocks),
@@ -77,7 +80,7 @@ def document_of(found: Audited) -> dict[str, Any]:
     }
 
 
-def _strata(chosen: Sequence[SampledWritten], tally: Tally) -> list[dict[str, Any]]:
+def _strata(chosen: Sequence[ChosenStudy], tally: Tally) -> list[dict[str, Any]]:
     found: dict[tuple[tuple[str, ...], int | None], dict[str, Any]] = {}
     for one in chosen:
         row = found.setdefault(

@@ -4,6 +4,7 @@ back. The first, middle and last instance of each series are read, each by a ran
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from typing import TypeVar
 
 from actors.copying import landed
 from actors.destination_options import DestinationOptions
@@ -17,12 +18,14 @@ from imaging.octets import Octets
 from imaging.part10 import split_part10
 from imaging.uid import Uid
 from storage.errors import IntegrityError
-from storage.ledger.audits import SampledWritten
+from storage.ledger.audits import ChosenStudy
 from storage.ledger.ledger import Ledger
 from storage.packs.model import Container, Member, PackId
 from storage.packs.reader import PackReader
 from storage.sinks.service import ServiceReader
 from storage.spool import LandingPlace
+
+T = TypeVar("T")
 
 
 class Auditor:
@@ -62,6 +65,7 @@ class Auditor:
             at=at,
             seed=seed,
             destination=destination,
+            read_from="written",
             keeps_bytes=keeps_bytes,
             chosen=chosen,
             tally=tally,
@@ -71,7 +75,7 @@ class Auditor:
 
     def _look(
         self,
-        study: SampledWritten,
+        study: ChosenStudy,
         original: "_Reader",
         there: "_Reader | None",
         member: Member,
@@ -96,7 +100,7 @@ class Auditor:
             except (Refused, IntegrityError):
                 trip.unreadable += 1
 
-    def _fetch(self, study: SampledWritten, destination: str | None) -> "_Reader | None":
+    def _fetch(self, study: ChosenStudy, destination: str | None) -> "_Reader | None":
         """None where the study does not lie there; without a name, anywhere but at a service."""
         for name in [destination] if destination else [*self._options]:
             held = self._ledger.facts.held(study.study_uid, destination=name)
@@ -114,6 +118,11 @@ class Auditor:
         return None
 
 
+def three_of(series: Sequence[T]) -> list[T]:
+    """The first, the middle and the last, each once."""
+    return [series[place] for place in sorted({0, len(series) // 2, len(series) - 1})]
+
+
 class _Reader:
     """One study at one place."""
 
@@ -122,13 +131,11 @@ class _Reader:
         self.is_service = is_service
 
     def three_of_each_series(self) -> list[Member]:
-        """The first, the middle and the last of each series in the order they lie there."""
+        """In the order they lie there."""
         series: dict[Uid, list[Member]] = {}
         for member in self._reader.index().members:
             series.setdefault(member.facts.series_uid, []).append(member)
-        return [
-            members[place] for members in series.values() for place in sorted({0, len(members) // 2, len(members) - 1})
-        ]
+        return [member for members in series.values() for member in three_of(members)]
 
     @contextmanager
     def opened(self, member: Member, place: LandingPlace) -> Iterator[Octets]:

@@ -4,23 +4,29 @@ import getpass
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from cluster.audit.document import document_of
+from actors.destination_options import DestinationOptions, DimseOptions
+from cluster.audit.document import Audited, document_of
+from cluster.audit.source import Counter, count_source
 from cluster.audit.take import Auditor
 from cluster.cli.arguments import AsJson, DecidedBy, JobFile, printer, texts
 from cluster.cli.exits import Exit, Stop
+from cluster.inventory.sample import SamplingRefused
 from cluster.job import Job, load_job
 from cluster.reports.audit_page import page_of
 from cluster.services import open_ledger, services
+from cluster.sources import receiving
 from storage.budget import MemoryBudget
 from storage.ledger.audits import Fate
 from storage.ledger.ledger import Ledger
 from storage.ledger.migrate import migrate
+from storage.sinks.options import DicomwebOptions
 from storage.spool import LandingPlace, Spool
 
 MEMORY = 64 << 20
@@ -34,6 +40,13 @@ Group = Annotated[
     str, typer.Argument(metavar="GROUP", help="Four hexadecimal digits, such as 7005.", show_default=False)
 ]
 Destination = Annotated[str | None, typer.Option(help="Destination it is about; default: the last of the job.")]
+
+
+class Origin(StrEnum):
+    """Where a sample is read."""
+
+    WRITTEN = "written"
+    SOURCE = "source"
 
 
 class _AuditGroup(TyperGroup):
@@ -50,10 +63,12 @@ def add_to(app: typer.Typer) -> None:
     group.command(
         "take",
         **texts(
-            "Read a sample of what was written and count its private elements.",
+            "Read a sample of what was written, or of the source, and count its private elements.",
             "limosa audit take move.toml --html audit.html",
+            "limosa audit take move.toml --from source --sample 2",
             "limosa audit take move.toml --sample 10 --destination vna --json",
             more="Of each kind of study and year so many studies, of each series its first, middle and last instance. "
+            "Before anything is written they are retrieved from the source, counted and let go. "
             "Where the destination is a DICOM service, the same instances are read back from it and compared: that "
             "shows what it drops. Ends with 2 while an element needs a word, or where nothing was looked at.",
         ),
@@ -74,6 +89,9 @@ def take(
     job_file: JobFile,
     sample: Annotated[int, typer.Option(min=1, max=1_000, help="Studies of each kind and year.")] = 5,
     destination: Destination = None,
+    origin: Annotated[
+        Origin | None, typer.Option("--from", help="Where to read; default: what is written, if anything is.")
+    ] = None,
     seed: Annotated[str, typer.Option(help="Another one chooses other studies.")] = "1",
     html: Annotated[Path | None, typer.Option(help="Write a page.")] = None,
     as_json: AsJson = False,
@@ -83,21 +101,61 @@ def take(
     with services(job) as running:
         url = running.ledger.resolved()
         migrate(url)
-        spool = Spool(job.state_dir / "audit")
-        try:
-            with Ledger(url, pool_size=1) as ledger:
-                place = LandingPlace(spool, MemoryBudget(MEMORY), IN_MEMORY)
-                found = Auditor(ledger, running.destinations, place).take(
-                    job=job.job.name, at=datetime.now(UTC), destination=name, per_stratum=sample, seed=seed
-                )
-        finally:
-            spool.close()
+        with Ledger(url, pool_size=2) as ledger:
+            if origin is None:
+                written = ledger.audits.chosen(per_stratum=1, seed=seed)
+                origin = Origin.WRITTEN if written else Origin.SOURCE
+            if origin is Origin.WRITTEN:
+                found = _of_written(job, ledger, running.destinations, name, sample, seed)
+            else:
+                found = _of_source(job, ledger, running.destinations, name, sample, seed)
     document = document_of(found)
     if html is not None:
         _write(html, page_of(document))
     _show(document, as_json)
     # A sample of nothing finds nothing; that must not look like an audit that went well.
     return Exit.EXCEPTIONS if document["open"] or not document["sample"]["instances"] else Exit.DONE
+
+
+def _of_written(
+    job: Job, ledger: Ledger, destinations: Sequence[DestinationOptions], name: str, sample: int, seed: str
+) -> Audited:
+    spool = Spool(job.state_dir / "audit")
+    try:
+        place = LandingPlace(spool, MemoryBudget(MEMORY), IN_MEMORY)
+        return Auditor(ledger, destinations, place).take(
+            job=job.job.name, at=datetime.now(UTC), destination=name, per_stratum=sample, seed=seed
+        )
+    finally:
+        spool.close()
+
+
+def _of_source(
+    job: Job, ledger: Ledger, destinations: Sequence[DestinationOptions], name: str, sample: int, seed: str
+) -> Audited:
+    counter = Counter()
+    chosen = ledger.audits.chosen(per_stratum=sample, seed=seed, written=False)
+    if chosen:
+        try:
+            with ledger.job_lock(job.job.name), receiving(job, ledger, counter.take) as (source, receiver):
+                count_source(source, receiver, counter, chosen, quiet=job.source.quiet)
+        except SamplingRefused as error:
+            raise Stop(f"{error}: have its administrator register it; `limosa check` says with which port.") from None
+        except OSError as error:
+            raise Stop(f"{job.receivers[0].ae_title} cannot listen: {error.strerror}. End what has its port.") from None
+    [options] = [each for each in destinations if each.name == name]
+    return Audited(
+        job=job.job.name,
+        at=datetime.now(UTC),
+        seed=seed,
+        destination=name,
+        read_from="source",
+        keeps_bytes=not isinstance(options, DicomwebOptions | DimseOptions),
+        chosen=chosen,
+        tally=counter.tally,
+        round_trip=None,
+        decisions=ledger.audits.decisions(name),
+    )
 
 
 def decide(
@@ -156,7 +214,11 @@ def _show(document: dict[str, Any], as_json: bool) -> None:
     ]
     out.rows("private blocks", columns, rows)
     if not document["sample"]["instances"]:
-        out.say("Nothing was looked at: no study is written yet, or none could be read. Move some of everything first.")
+        out.say(
+            "Nothing was looked at: the inventory knows no study yet, or the archive sent none."
+            if document["read_from"] == "source"
+            else "Nothing was looked at: no study is written yet, or none could be read."
+        )
         return
     trip = document["round_trip"]
     if trip is not None:

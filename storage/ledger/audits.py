@@ -23,8 +23,8 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SampledWritten:
-    """A study whose current revision is written somewhere."""
+class ChosenStudy:
+    """A study of the sample."""
 
     study_uid: Uid
     modalities: tuple[str, ...]
@@ -54,12 +54,13 @@ class Audits:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    def chosen(self, *, per_stratum: int, seed: str) -> tuple[SampledWritten, ...]:
-        """Written studies, at most so many for each modality set and year; the same for the same seed."""
+    def chosen(self, *, per_stratum: int, seed: str, written: bool = True) -> tuple[ChosenStudy, ...]:
+        """Studies that are written somewhere, else those that the source lists; at most so many for each modality set
+        and year, and the same for the same seed."""
         with self._pool.transaction("choose for audit") as conn:
-            rows = conn.execute(_CHOSEN, {"most": per_stratum, "seed": seed})
+            rows = conn.execute(_CHOSEN, {"most": per_stratum, "seed": seed, "written": written})
             return tuple(
-                SampledWritten(study_uid=uid, modalities=tuple(modalities or ()), year=year, of=of)
+                ChosenStudy(study_uid=uid, modalities=tuple(modalities or ()), year=year, of=of)
                 for uid, modalities, year, of in rows
             )
 
@@ -91,8 +92,10 @@ select study_uid, modalities, year, of from (
   cross join lateral (
     select (select array_agg(each order by each) from unnest(s.modalities) each) as modalities,
       case when s.study_date ~ '^[0-9]{8}$' then left(s.study_date, 4)::integer end as year) m
-  where exists (select from delivery d join receipt r using (delivery_id)
-                where d.study_key = s.study_key and d.revision = s.revision)
+  where case when %(written)s
+    then exists (select from delivery d join receipt r using (delivery_id)
+                 where d.study_key = s.study_key and d.revision = s.revision)
+    else s.generation = (select generation from job) and s.instance_count is distinct from 0 end
 ) placed
 where place <= %(most)s order by modalities nulls last, year nulls last, place"""
 

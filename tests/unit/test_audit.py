@@ -21,7 +21,7 @@ from imaging.header import read_header
 from imaging.octets import MemoryOctets
 from imaging.part10 import split_part10
 from imaging.uid import Uid
-from storage.ledger.audits import Fate, PrivateDecision, SampledWritten
+from storage.ledger.audits import ChosenStudy, Fate, PrivateDecision
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -72,8 +72,9 @@ def audited(*decisions: PrivateDecision, trip: RoundTrip | None = None) -> dict[
             at=AT,
             seed="1",
             destination="vna",
+            read_from="written",
             keeps_bytes=trip is None,
-            chosen=[SampledWritten(study_uid=Uid("1.2.3"), modalities=("CT",), year=2020, of=7)],
+            chosen=[ChosenStudy(study_uid=Uid("1.2.3"), modalities=("CT",), year=2020, of=7)],
             tally=tally_of(image(1), image(2)),
             round_trip=trip,
             decisions=decisions,
@@ -195,6 +196,7 @@ def test_a_page_of_nothing_does_not_look_like_an_audit_that_went_well() -> None:
             at=AT,
             seed="1",
             destination="vna",
+            read_from="written",
             keeps_bytes=True,
             chosen=[],
             tally=Tally(),

@@ -1,5 +1,6 @@
 """Looking into studies: what comes is read, and what does not come, or makes no sense, is told as such."""
 
+from collections import Counter as Counts
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -8,12 +9,14 @@ import pytest
 
 from actors.dimse.incoming import Incoming, Peer
 from actors.source import InstanceList, InstanceRef, MoveEnd, MoveOutcome, MoveTarget
+from cluster.audit.source import Counter, count_source
 from cluster.inventory.sample import ATTEMPTS, Sampler, SamplingRefused, Shelf
 from imaging.digests import raw1
 from imaging.octets import MemoryOctets
 from imaging.part10 import encode_meta
 from imaging.uid import Uid
 from infra.simulator import synthetic_archive
+from storage.ledger.audits import ChosenStudy
 from storage.ledger.samples import SampledStudy
 
 GOOD = MoveOutcome(end=MoveEnd.SUCCESS, status=0, completed=1)
@@ -40,7 +43,7 @@ def incoming(image: Any, dataset: bytes) -> Incoming:
 class Archive:
     """Lists the study's images and sends what it is asked for, or what it is told to."""
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: Shelf | Counter) -> None:
         self.shelf = shelf
         self.images = [image for image in IMAGES if image.study_uid == STUDY]
         self.outcomes: list[MoveOutcome] = []
@@ -119,3 +122,39 @@ def test_an_archive_that_does_not_know_our_title_ends_the_sample(looked: Any) ->
 
     with pytest.raises(SamplingRefused):
         looked.look()
+
+
+def audited(archive: Archive, counter: Counter) -> None:
+    study = ChosenStudy(study_uid=STUDY, modalities=("CT",), year=2020, of=1)
+    made: Any = archive
+    count_source(made, "LIMOSA", counter, [study], quiet=timedelta(milliseconds=10))
+
+
+def test_an_audit_of_the_source_counts_three_images_of_each_series_and_keeps_none() -> None:
+    counter = Counter()
+    archive = Archive(counter)
+
+    audited(archive, counter)
+
+    asked = [uid for target in archive.asked for uid in target.sop_uids]
+    sizes = Counts(image.series_uid for image in archive.images)
+    assert len(asked) == sum(min(3, size) for size in sizes.values())
+    assert (counter.tally.instances, counter.tally.unreadable) == (len(asked), 0)
+    assert counter.tally.studies == {STUDY}
+    assert {device[3] for device in counter.tally.devices} == {2020}
+
+
+def test_what_the_source_does_not_send_or_sends_damaged_is_counted_as_unreadable() -> None:
+    counter = Counter()
+    archive = Archive(counter)
+    archive.outcomes = [MoveOutcome(end=MoveEnd.PARTIAL, status=0xB000, completed=0, failed=1)]
+
+    audited(archive, counter)
+    missing = counter.tally.unreadable
+    archive.cut = 90
+    audited(archive, counter)
+
+    assert missing == len(archive.asked[0].sop_uids)
+    assert counter.tally.unreadable == missing + sum(
+        len(target.sop_uids) for target in archive.asked[len(archive.asked) // 2 :]
+    )
