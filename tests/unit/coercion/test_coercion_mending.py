@@ -1,5 +1,6 @@
 """Rules that mend: repair, fill, look up, copy private values, convert text to UTF-8; and what destinations refuse."""
 
+import pydicom
 import pytest
 from coercion_objects import after, dataset, file_of, outcome, read, rule, written
 from hypothesis import given
@@ -185,6 +186,28 @@ def test_items_keep_their_own_text_whatever_character_set_they_had() -> None:
     [converted] = found.RequestAttributesSequence
     assert converted.ScheduledProcedureStepDescription == RUSSIAN
     assert (found.PatientName, converted.SpecificCharacterSet) == ("Müller", "ISO_IR 192")
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_private_text_under_un_is_converted_where_a_dictionary_knows_it_and_only_there(syntax: str) -> None:
+    latin = "Köln".encode("latin-1")
+    item = Dataset()
+    item.private_block(0x0009, "GEMS_IDEN_01", create=True).add_new(0x02, "UN", latin)
+    made = dataset(SpecificCharacterSet="ISO_IR 100", RequestAttributesSequence=[item])
+    made.private_block(0x0009, "GEMS_IDEN_01", create=True).add_new(0x01, "UN", latin)
+    made.private_block(0x0011, "NOBODY KNOWS", create=True).add_new(0x01, "UN", latin)
+    # The dictionary knows this creator in another group.
+    made.private_block(0x0019, "GEMS_IDEN_01", create=True).add_new(0x01, "UN", latin)
+
+    with pydicom.config.disable_value_validation():
+        found = read(file_of(outcome(written(made, syntax), RuleSet(rules=(rule(Utf8()),)))))
+
+    def raw(of: Dataset, tag: int) -> bytes:
+        value = of.get_item(tag).value
+        return (value if isinstance(value, bytes) else value.encode("utf-8")).rstrip(b" \0")
+
+    assert raw(found, 0x00091001) == raw(found.RequestAttributesSequence[0], 0x00091002) == "Köln".encode()
+    assert raw(found, 0x00111001) == raw(found, 0x00191001) == latin
 
 
 @pytest.mark.parametrize(
