@@ -177,6 +177,12 @@ CATALOGUE: dict[str, ProblemClass] = {
         "The headers read back are not what the study's plan demands: a defect in Limosa, or in its rules. Keep the "
         "study from being read there, report it, then renew the study.",
     ),
+    "DEVICE_LOST": ProblemClass(
+        Severity.CRITICAL,
+        True,
+        "The device that held the study is lost. Renew its studies to fetch them again; retry takes it back, should "
+        "the device turn up.",
+    ),
     "SHIPMENT_MISSING": ProblemClass(
         Severity.CRITICAL,
         True,

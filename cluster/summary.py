@@ -27,6 +27,7 @@ INTEGRITY_KINDS = frozenset(
         "NOT_AS_PLANNED",
         "DESTINATION_INTEGRITY",
         "PACK_CONFLICT",
+        "DEVICE_LOST",
         "SHIPMENT_MISSING",
         "SHIPMENT_ALTERED",
     }

@@ -22,6 +22,7 @@ class SeedCommands(CommandGroup):
         "verify": Entry("cluster.cli.seed_seal", "Read devices back, every byte."),
         "seal": Entry("cluster.cli.seed_seal", "Read a device back and make it ready to leave."),
         "ship": Entry("cluster.cli.seed_seal", "Record that a sealed device has left."),
+        "lost": Entry("cluster.cli.seed_lost", "Record that a device died or never arrived."),
         "ingest": Entry("cluster.cli.seed_ingest", "Far side: check a device and bring it into a bucket."),
         "reconcile": Entry("cluster.cli.seed_reconcile", "Account for every instance of a shipped device."),
     }

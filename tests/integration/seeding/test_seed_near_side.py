@@ -140,6 +140,29 @@ def test_a_sealed_device_gets_no_later_study(shipment) -> None:
         shipment.deliver("1.2.4", shipment.roots[0])
 
 
+def test_a_lost_device_gives_its_studies_back_to_be_fetched_again_or_is_taken_back(shipment) -> None:
+    shipment.load()
+    mounted = shipment.do("lost", str(shipment.file), "disk-1", "--note", "fell", rc=1)
+    disk = shipment.roots[0]
+    disk.rename(disk.with_name("at-the-bottom-of-the-lake"))
+
+    told = shipment.do("lost", str(shipment.file), "disk-1", "--note", "fell", "--by", "m.keller", rc=2)
+    again = shipment.do("lost", str(shipment.file), "disk-1", "--note", "fell")
+
+    assert "is mounted" in mounted
+    assert (told["studies"], told["instances"], again["studies"]) == (2, 4, 0)
+    problems = shipment.ledger.exceptions.list_open(kind="DEVICE_LOST")
+    assert {problem.study_uid for problem in problems} == {"1.2.1", "1.2.2"}
+    by_uid = {problem.study_uid: problem.exception_id for problem in problems}
+    shipment.ledger.exceptions.resolve(by_uid["1.2.1"], Resolution.RENEW, by="m.keller")
+    shipment.deliver("1.2.1", shipment.roots[1], revise=True)
+    shipment.ledger.exceptions.resolve(by_uid["1.2.2"], Resolution.RETRY, by="m.keller")
+    assert shipment.states() == {
+        "1.2.1/1": "void", "1.2.1/2": "written", "1.2.2/1": "written", "1.2.3/1": "validated"
+    }  # fmt: skip
+    assert "fell" in str(problems[0].evidence)
+
+
 MISTAKES = {
     "init {file} {folder} --serial X": "not among the devices",
     "init {file} {one} --serial a/b": "--serial takes",
