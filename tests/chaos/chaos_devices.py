@@ -71,7 +71,6 @@ class Bench:
     disks: tuple[Disk, ...]
     archive: Archive
     control: Any
-    more: str = ""
     marks: list[str] = field(default_factory=lambda: list[str]())
 
     @property
@@ -169,7 +168,15 @@ class Bench:
 
 
 @contextmanager
-def bench(folder: Path, sizes: tuple[int, ...], *, more: str = "", latency: float = 0.0) -> Iterator[Bench]:
+def bench(
+    folder: Path,
+    sizes: tuple[int, ...],
+    *,
+    archive: str = ARCHIVE,
+    more: str = "",
+    encrypted: bool = False,
+    latency: float = 0.0,
+) -> Iterator[Bench]:
     """Disks of these sizes in MiB are in and prepared, the archive answers. Raises `NoDisk`."""
     receiver_port = free_port()
     with ExitStack() as stack:
@@ -177,9 +184,12 @@ def bench(folder: Path, sizes: tuple[int, ...], *, more: str = "", latency: floa
             stack.enter_context(Disk(folder / f"disk-{number}", FileSystem.EXT4, size * MIB))
             for number, size in enumerate(sizes, start=1)
         )
-        pacs = stack.enter_context(SimulatorProcess((ARCHIVE,), destinations={"LIMOSA": ("127.0.0.1", receiver_port)}))
+        pacs = stack.enter_context(SimulatorProcess((archive,), destinations={"LIMOSA": ("127.0.0.1", receiver_port)}))
         pacs.control.set_faults(store_latency=latency)
-        made = Bench(folder, disks, archive_from((ARCHIVE,)), pacs.control, more)
+        made = Bench(folder, disks, archive_from((archive,)), pacs.control)
+        if encrypted:
+            made.do("seed", "disk-key", folder / "disk.key")
+            more += f'disk_key = "file:{folder / "disk.key"}"\n'
         for root in made.roots:
             root.mkdir()
         devices = ", ".join(f'"{root}"' for root in made.roots)

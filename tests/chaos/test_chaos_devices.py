@@ -1,11 +1,13 @@
 """Disks that fill up, go, turn read-only or hang while `limosa seed load` writes them; commands that are killed."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from chaos_devices import STUDIES, Bench, bench
 
@@ -15,6 +17,8 @@ pytestmark = [
     pytest.mark.devices,
     pytest.mark.skipif(bool(missing(FileSystem.EXT4)), reason=f"no disk: {missing(FileSystem.EXT4)}"),
 ]
+LARGE = 6
+"""Studies of 12 MB or so: three parts each."""
 BEFORE = 4
 """Studies on the disk before it is struck."""
 
@@ -143,6 +147,57 @@ def test_load_and_seal_that_are_killed_are_called_again(table: Callable[..., Any
     score.append(f"devices: load and seal killed {kills} times; then {packs} packs, {findings}")
     assert packs == STUDIES == sum(each["packs"] for each in again)
     assert findings.none, (findings.lost, findings.duplicated, findings.wrong)
+
+
+def test_an_ingest_of_an_encrypted_disk_that_is_killed_again_and_again_sends_no_part_twice(
+    table: Callable[..., Any], own_s3: Any, score: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAR_ACCESS", own_s3.access_key)
+    monkeypatch.setenv("FAR_SECRET", own_s3.secret_key)
+    boto3.client(
+        "s3", endpoint_url=own_s3.endpoint_url, aws_access_key_id=own_s3.access_key,
+        aws_secret_access_key=own_s3.secret_key, region_name=own_s3.region,
+    ).create_bucket(Bucket="far-side")  # fmt: skip
+    store = ("--endpoint-url", own_s3.endpoint_url, "--access-key", "env:FAR_ACCESS", "--secret-key", "env:FAR_SECRET")
+    kills: list[int] = []
+    with table(256, archive=f"workload:studies={LARGE},instances=40,seed=5", encrypted=True) as here:
+        here.do("run", here.job_file, "--quiet")
+        sealed = here.do(*seal(here, 1))
+        here.disks[0].take_out()
+        here.disks[0].put_in(read_only=True)
+        ingest = (
+            "seed", "ingest", here.roots[0], "--seal", sealed["seal_file"], "--to", "s3://far-side/archive", *store,
+            "--state", here.folder / "far", "--receipt", here.folder / "receipt.jsonl", "--connections", 2,
+            "--part-size", 5 << 20, "--disk-key", f"file:{here.folder / 'disk.key'}", "--quiet", "--json",
+        )  # fmt: skip
+        journal = here.folder / "far" / "journal.jsonl"
+
+        def sent() -> list[tuple[str, int]]:
+            lines = journal.read_bytes().splitlines() if journal.exists() else []
+            found = [json.loads(line) for line in lines if b'"sent"' in line]
+            return [(line["sent"], line["number"]) for line in found]
+
+        for parts in (1, 5, 9):
+            running = here.start(*ingest)
+            here.wait_for(
+                lambda parts=parts, running=running: len(sent()) >= parts or running.poll() is not None, "a part"
+            )
+            here.kill(running)
+            kills.append(len(sent()))
+        told = here.do(*ingest)
+        parts = sent()
+        by_bucket = here.do("seed", "reconcile", here.job_file, "--bucket", "s3://far-side/archive", *store)
+        by_receipt = here.do(
+            "seed", "reconcile", here.job_file, "--receipt", here.folder / "receipt.jsonl",
+            "--receipt-key", told["receipt_key"],
+        )  # fmt: skip
+
+    score.append(f"devices: ingest killed with {', '.join(map(str, kills))} parts sent; {len(parts)} parts, "
+                 f"{len(parts) - len(set(parts))} of them twice; {by_bucket['arrived_percent']:g} % in the bucket, "
+                 f"{by_receipt['proven']} studies proven by the receipt")  # fmt: skip
+    assert len(parts) == len(set(parts)) > kills[-1]
+    assert (by_bucket["arrived_percent"], by_receipt["arrived_percent"]) == (100.0, 100.0)
+    assert (told["uploaded"], by_receipt["proven"]) == (LARGE, LARGE)
 
 
 def test_three_disks_are_written_at_their_rates_side_by_side(table: Callable[..., Any], score: list[str]) -> None:
