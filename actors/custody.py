@@ -9,6 +9,7 @@ from actors.verify import ReadBack
 from imaging.coercion.rules import RuleSet
 from imaging.facts import InstanceFacts
 from storage.ledger.commitments import Commitment
+from storage.ledger.commits import ObjectDigests
 from storage.ledger.records import CustodyNote, JsonValue
 from storage.packs.model import Receipt
 
@@ -41,8 +42,9 @@ def fed_note(receipt: Receipt, instances: int) -> CustodyNote:
     return CustodyNote(event="fed", payload={"instances": instances, **_place(receipt)})
 
 
-def validated_note(read_back: ReadBack) -> CustodyNote:
-    """The study was read back and every digest compared."""
+def validated_note(read_back: ReadBack, whole: ObjectDigests | None) -> CustodyNote:
+    """The study was read back and every digest compared; `whole` is of its object, where it is one."""
+    digests = {} if whole is None else {"object_sha256": whole.sha256.hex(), "object_blake3": whole.blake3.hex()}
     return CustodyNote(
         event="validated",
         payload={
@@ -50,6 +52,7 @@ def validated_note(read_back: ReadBack) -> CustodyNote:
             "digests_compared": read_back.digests_compared,
             "bytes": read_back.bytes,
             "byte_exact": read_back.exact,
+            **digests,
         },
     )
 

@@ -34,6 +34,14 @@ class ValidationCounts:
     surplus: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectDigests:
+    """Of one whole object as it was read back; 32 bytes each."""
+
+    sha256: bytes
+    blake3: bytes
+
+
 class Commits:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -103,8 +111,17 @@ class Commits:
             _forget_upload(conn, claim)
             _note(conn, claim, note)
 
-    def validated(self, claim: ValidateClaim, *, instances: int, digests_compared: int, note: CustodyNote) -> None:
-        """The delivery is proven: a read-back of all its instances found nothing.
+    def validated(
+        self,
+        claim: ValidateClaim,
+        *,
+        instances: int,
+        digests_compared: int,
+        note: CustodyNote,
+        whole: ObjectDigests | None = None,
+    ) -> None:
+        """The delivery is proven: a read-back of all its instances found nothing. `whole` is of its object, where it
+        is one.
 
         Raises
         ------
@@ -118,7 +135,7 @@ class Commits:
         counts = ValidationCounts(
             instances=instances, digests_compared=digests_compared, mismatches=0, missing=0, surplus=0
         )
-        self._prove(claim, counts, "digests", note)
+        self._prove(claim, counts, "digests", note, whole)
 
     def committed(self, claim: ValidateClaim, *, instances: int, note: CustodyNote) -> None:
         """The delivery is proven as far as its service lets it be: it lists every instance and has committed itself to
@@ -128,7 +145,14 @@ class Commits:
         counts = ValidationCounts(instances=instances, digests_compared=0, mismatches=0, missing=0, surplus=0)
         self._prove(claim, counts, "commitment", note)
 
-    def _prove(self, claim: ValidateClaim, counts: ValidationCounts, proof: str, note: CustodyNote) -> None:
+    def _prove(
+        self,
+        claim: ValidateClaim,
+        counts: ValidationCounts,
+        proof: str,
+        note: CustodyNote,
+        whole: ObjectDigests | None = None,
+    ) -> None:
         with self._pool.transaction("commit validated") as conn:
             moved = conn.execute(
                 "update delivery set state = 'validated', validated_at = limosa_now(), attempts = 0,"
@@ -139,7 +163,7 @@ class Commits:
             ).rowcount
             if moved != 1:
                 raise lost(claim, "commit validated")
-            _put_validation(conn, claim, counts, proof)
+            _put_validation(conn, claim, counts, proof, whole)
             conn.execute("delete from commitment where delivery_id = %s", (claim.delivery_id,))
             _note(conn, claim, note)
 
@@ -245,10 +269,16 @@ def _insert_facts(conn: Connection, claim: Claim, facts: Sequence[InstanceFacts]
     return sop_uids
 
 
-def _put_validation(conn: Connection, claim: Claim, counts: ValidationCounts, proof: str = "digests") -> None:
+def _put_validation(
+    conn: Connection,
+    claim: Claim,
+    counts: ValidationCounts,
+    proof: str = "digests",
+    whole: ObjectDigests | None = None,
+) -> None:
     conn.execute(
-        "insert into validation (delivery_id, instances, digests_compared, mismatches, missing, surplus, proof)"
-        " values (%s, %s, %s, %s, %s, %s, %s)",
+        "insert into validation (delivery_id, instances, digests_compared, mismatches, missing, surplus, proof,"
+        " object_sha256, object_blake3) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
         (
             claim.delivery_id,
             counts.instances,
@@ -257,6 +287,8 @@ def _put_validation(conn: Connection, claim: Claim, counts: ValidationCounts, pr
             counts.missing,
             counts.surplus,
             proof,
+            whole and whole.sha256,
+            whole and whole.blake3,
         ),
     )
 

@@ -388,9 +388,14 @@ create table validation (
   surplus integer not null,
   at timestamptz not null default limosa_now(),
   proof text not null default 'digests',
+  object_sha256 bytea,
+  object_blake3 bytea,
   constraint validation_counts_are_not_negative check (
     instances >= 0 and digests_compared >= 0 and mismatches >= 0 and missing >= 0 and surplus >= 0),
-  constraint validation_has_a_proof check (proof in ('digests', 'commitment'))
+  constraint validation_has_a_proof check (proof in ('digests', 'commitment')),
+  constraint validation_digests_are_whole check (
+    octet_length(object_sha256) = 32 and octet_length(object_blake3) = 32),
+  constraint validation_has_both_digests check ((object_sha256 is null) = (object_blake3 is null))
 );
 create index validation_of_delivery on validation (delivery_id);
 create trigger validation_is_fixed before update or delete on validation
