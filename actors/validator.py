@@ -4,7 +4,10 @@ Nothing is `validated` without it: every instance is read, described anew, and i
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from hashlib import sha256
 from typing import cast
+
+from blake3 import blake3
 
 from actors.committing import Committer, Committing
 from actors.copying import landed, one_by_one, reader_of
@@ -22,13 +25,13 @@ from imaging.likeness import Likenesses
 from imaging.octets import Octets
 from imaging.part10 import split_part10
 from storage.errors import IntegrityError
-from storage.ledger.commits import ValidationCounts
+from storage.ledger.commits import ObjectDigests, ValidationCounts
 from storage.ledger.ledger import Ledger
 from storage.ledger.records import ValidateClaim
 from storage.packs.crc64 import crc64
 from storage.packs.index import InvalidIndex
 from storage.packs.model import Container, Member, PackId
-from storage.packs.naming import instance_key, strangers
+from storage.packs.naming import member_key, strangers
 from storage.packs.reader import PackReader
 from storage.sinks.protocol import Proof, Sink
 from storage.sinks.sameness import SAME_INSTANCE
@@ -79,7 +82,7 @@ class Validator:
         if sink.traits.proof is Proof.COMMITMENT:
             return self._commit(claim, cast(Committer, sink), stop)
         try:
-            read_back, around = self._read_back(claim, stop)
+            read_back, around, whole = self._read_back(claim, stop)
         except IntegrityError as error:
             # Not even the index can be trusted.
             return self._settling.fail(claim, "DIGEST_MISMATCH", {"code": error.code, "what": "index"})
@@ -102,7 +105,8 @@ class Validator:
             claim,
             instances=read_back.instances,
             digests_compared=read_back.digests_compared,
-            note=validated_note(read_back),
+            note=validated_note(read_back, whole),
+            whole=whole,
         )
         self._tally.add(studies=1, instances=read_back.instances, size=read_back.bytes)
         return Turn.WORKED
@@ -113,8 +117,11 @@ class Validator:
         except Exception as error:
             return self._settling.after(claim, error)
 
-    def _read_back(self, claim: ValidateClaim, stop: Callable[[], bool]) -> tuple[ReadBack | None, str]:
-        """What was read, None when stopped; and what is wrong although every instance is right."""
+    def _read_back(
+        self, claim: ValidateClaim, stop: Callable[[], bool]
+    ) -> tuple[ReadBack | None, str, ObjectDigests | None]:
+        """What was read, None when stopped; what is wrong although every instance is right; and the object's digests
+        where the delivery is one object and nothing is wrong."""
         ledger: dict[str, InstanceFacts] = {
             facts.sop_uid: facts for facts in self._ledger.facts.instances(claim.study_key, claim.revision)
         }
@@ -127,25 +134,25 @@ class Validator:
         try:
             for member, pieces in reader.walk(summed.add):
                 if stop():
-                    return None, ""
+                    return None, "", None
                 self._compare(read_back, planned, member, pieces)
         except (IntegrityError, FileNotFoundError):
             # The stream cannot be followed past a damaged instance.
             summed = None
             for member, pieces in one_by_one(reader, read_back.seen):
                 if stop():
-                    return None, ""
+                    return None, "", None
                 try:
                     self._compare(read_back, planned, member, pieces)
                 except (IntegrityError, FileNotFoundError) as error:
                     read_back.cannot_read(member.facts.sop_uid, error)
         if service or claim.receipt.container is Container.P10:
             key = claim.receipt.key
-            sop_keys = {instance_key(key, facts.series_uid, facts.sop_uid) for facts in ledger.values()}
+            sop_keys = {member_key(key, one) for one in reader.index().members if one.facts.sop_uid in ledger}
             read_back.strangers.update(strangers(pack, key, sop_keys, sink.loose(pack, key)))
         elif read_back.proven:
-            return read_back, around_instances(reader, summed, claim.receipt.crc64)
-        return read_back, ""
+            return read_back, *around_instances(reader, summed, claim.receipt.crc64)
+        return read_back, "", None
 
     def _planned(self, claim: ValidateClaim, *, exact: bool) -> Planned | None:
         """What the study's plan wants of each header; None where it wants nothing."""
@@ -168,18 +175,28 @@ class Validator:
 
 
 class Summed:
-    """The CRC-64 of what has passed."""
+    """Checksum and digests of what has passed."""
 
     def __init__(self) -> None:
-        self.value = 0
+        self.crc64 = 0
+        self._sha256 = sha256()
+        self._blake3 = blake3()
 
     def add(self, piece: bytes) -> None:
-        self.value = crc64(piece, self.value)
+        self.crc64 = crc64(piece, self.crc64)
+        self._sha256.update(piece)
+        self._blake3.update(piece)
+
+    @property
+    def digests(self) -> ObjectDigests:
+        return ObjectDigests(sha256=self._sha256.digest(), blake3=self._blake3.digest())
 
 
-def around_instances(reader: PackReader, summed: Summed | None, receipted: int | None) -> str:
+def around_instances(
+    reader: PackReader, summed: Summed | None, receipted: int | None
+) -> tuple[str, ObjectDigests | None]:
     """What is not as it was written beside the instances, empty when nothing: tar headers and end blocks, that
-    other tools need, and the index beside the pack.
+    other tools need, and the index beside the pack. Where nothing is, the object's digests, too.
 
     `summed` is None where no walk came to its end; then the object is read once more.
     """
@@ -187,12 +204,13 @@ def around_instances(reader: PackReader, summed: Summed | None, receipted: int |
         summed = Summed()
         for piece in reader.pieces():
             summed.add(piece)
-    if receipted is not None and summed.value != receipted:
-        return "object"
+    if receipted is not None and summed.crc64 != receipted:
+        return "object", None
     try:
-        return "" if reader.sidecar() == reader.index() else "sidecar"
+        same = reader.sidecar() == reader.index()
     except (FileNotFoundError, InvalidIndex):
-        return "sidecar"
+        same = False
+    return ("", summed.digests) if same else ("sidecar", None)
 
 
 def reidentify(part10: Octets, claimed: InstanceFacts, likenesses: Likenesses) -> Instance:

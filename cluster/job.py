@@ -6,7 +6,7 @@ wrong with a file is reported at once, each with its line and, for a misspelt na
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -19,7 +19,7 @@ from actors.coercion_options import NO_COERCION, CoercionOptions
 from actors.destination_options import DimseOptions
 from actors.dose_options import NO_DOSE, DoseOptions
 from actors.identity_options import IdentityOptions
-from actors.options import SELF_SERVED, MoverLimits, Options, Receiver, SourceOptions
+from actors.options import SELF_SERVED, DimseSource, MoverLimits, Options, Receiver, SourceOptions
 from cluster.inventory.options import InventoryOptions
 from cluster.job_errors import ENV_PREFIX, JobFileError, Mistake, explain
 from cluster.planning.accession_options import AccessionOptions
@@ -225,9 +225,26 @@ class Job(BaseSettings):
             and item.commitment is not None
             and item.commitment.port in {receiver.port for receiver in self.receivers}
         ]
+        problems += [] if problems else self._crowds()
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def _crowds(self) -> Iterator[str]:
+        """Destinations that drop connections, and would be given more than they keep."""
+        movers = sum(receiver.largest for receiver in self.receivers)
+        if not isinstance(self.source, DimseSource):
+            movers = self.source.processes
+        feeders = self.cluster.feeders if len(self.destinations) > 1 else 0
+        for item in self._s3():
+            # Feeders write the others and read the inline one.
+            writers = movers + feeders if item is self.inline_destination else feeders
+            together = (writers + self.cluster.validators) * item.connections
+            if item.endpoint.connections is not None and together > item.endpoint.connections:
+                yield (
+                    f"destinations: {item.name!r} may be given {together} connections at once and takes "
+                    f"{item.endpoint.connections}; lower its connections, or the processes"
+                )
 
     def _told_twice(self) -> list[str]:
         """What identity or accession decide is decided by nothing else, or the outcome would be neither's."""

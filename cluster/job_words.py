@@ -58,6 +58,7 @@ SHAPES = {
     r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$": "must be 3 to 63 lower-case letters, digits, dots and hyphens",
     r"^[^:\x00-\x1f]+$": "must be a name without a colon",
     r"^[A-Z_]+$": "must be a name in capitals, such as STANDARD_IA",
+    r"^[A-Za-z0-9 +\-=._:/@]*$": "must be letters, digits, blanks and + - = . _ : / @",
     r"^[0-9A-Fa-f]{3}[13579BDFbdf]$": "must be an odd group of four hexadecimal digits, such as 7005",
     r"^[0-9A-Fa-f]{2}$": "must be two hexadecimal digits, such as 63",
     r"^[A-Z]{2}$": "must be a VR of two capitals, such as FD",

@@ -20,7 +20,7 @@ from cluster.seeding.ingest_journal import IngestJournal
 from storage.errors import AlreadyThere
 from storage.seeds.notes import SigningKey
 from storage.seeds.opening import OpenedSeed, open_seed, read_note
-from storage.sinks.options import MIN_PART
+from storage.sinks.s3_parts import MIN_PART
 from storage.sinks.unlocking import unlocked
 
 PART_SIZE = 64 << 20

@@ -10,7 +10,7 @@ from storage.packs.model import Part
 from storage.sinks.device import Device
 from storage.sinks.s3_client import Bucket, octets_crc64, send_checked
 from storage.sinks.s3_errors import Conflict
-from storage.sinks.s3_upload import part_target
+from storage.sinks.s3_parts import PartPlan
 
 ANEW = 3
 """Uploads begun for one object: the endpoint may lose one, hardly three in a row."""
@@ -23,7 +23,7 @@ class Carrier:
         self._device = device
         self._bucket = bucket
         self._journal = journal
-        self._part_size = part_size
+        self._parts = PartPlan(size=part_size)
 
     def carry(self, key: str, to: str, size: int, checksum: int) -> None:
         """The file, of this size and CRC-64, is the object `to`.
@@ -41,7 +41,7 @@ class Carrier:
             if body.size != size:
                 raise self._changed()
             try:
-                if size <= self._part_size:
+                if size <= self._parts.size:
                     send_checked(
                         lambda: self._bucket.put(to, body, checksum, create=True), body, checksum, self._bucket.place
                     )
@@ -84,7 +84,7 @@ class Carrier:
         offset = parts[-1].offset + parts[-1].size if parts else 0
         while offset < body.size:
             number = len(parts) + 1
-            stop = min(offset + part_target(number, self._part_size), body.size)
+            stop = min(offset + self._parts.target(number), body.size)
             piece = JoinedOctets([Span(body, offset, stop)])
             value = octets_crc64(piece)
             etag = send_checked(

@@ -17,6 +17,7 @@ from blake3 import blake3
 from imaging.facts import InstanceFacts
 from imaging.uid import InvalidUid, parse_uid
 from storage.errors import IntegrityError
+from storage.packs.batches import MAX_BATCHES
 from storage.packs.model import Container, Member, PackId
 from storage.packs.naming import MAX_REVISION
 
@@ -147,10 +148,13 @@ def _check_layout(index: Index) -> None:
     if len(seen) != len(index.members):
         raise InvalidIndex("an instance is named twice")
     end = 0
+    batched = bool(index.members and index.members[0].offset)
     for member in index.members:
         if index.container is Container.P10:
-            if (member.offset, member.lead, member.length) != (0, 0, member.facts.sto_size):
+            if (member.lead, member.length) != (0, member.facts.sto_size):
                 raise InvalidIndex("a loose instance is not a whole object")
+            if not batched <= member.offset <= MAX_BATCHES * batched:
+                raise InvalidIndex("loose instances are in batches or are not")
             continue
         if member.offset != end:
             raise InvalidIndex("members do not follow each other")

@@ -33,8 +33,8 @@ class Member:
     """Where one instance lies in its pack.
 
     [offset, offset + length) is what a range request fetches: a tar header, the Part-10 bytes and their
-    padding (one zstd frame in TAR_ZST; the bare file in P10). After decompression the Part-10 file is
-    the `facts.sto_size` bytes behind the first `lead` bytes.
+    padding (one zstd frame in TAR_ZST). After decompression the Part-10 file is the `facts.sto_size` bytes behind
+    the first `lead` bytes. In P10 it is a bare object and `offset` is the number of its batch, 0 for none.
     """
 
     facts: InstanceFacts

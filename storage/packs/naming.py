@@ -2,6 +2,7 @@
 
     <prefix>/studies/<2 hex>/<2 hex>/<study uid>.r0001.tar.zst               a pack
     <prefix>/studies/<2 hex>/<2 hex>/<study uid>/r0001/<series>/<sop>.dcm    loose instances
+    <prefix>/studies/<2 hex>/<2 hex>/<study uid>/r0001/b0001/<sop>.dcm       the same in batches
     <prefix>/index/<2 hex>/<2 hex>/<study uid>.r0001.jsonl                   the index beside either
 
 The hex digits are the first of BLAKE3 of the study UID: at most 256 entries a folder near the root, and no
@@ -16,7 +17,8 @@ from collections.abc import Collection, Iterable, Iterator
 from blake3 import blake3
 
 from imaging.uid import Uid, parse_uid
-from storage.packs.model import Container, PackId
+from storage.packs.batches import batch_key
+from storage.packs.model import Container, Member, PackId
 
 STUDIES = "studies"
 INDEX = "index"
@@ -44,6 +46,11 @@ def check_prefix(prefix: str) -> str:
 def studies_prefix(prefix: str = "") -> str:
     """What every key of a study starts with, and nothing else does."""
     return _under(prefix, STUDIES) + "/"
+
+
+def indexes_prefix(prefix: str = "") -> str:
+    """What the key of every index object starts with, and nothing else does."""
+    return _under(prefix, INDEX) + "/"
 
 
 def pack_key(pack: PackId, container: Container, prefix: str = "") -> str:
@@ -91,6 +98,14 @@ def _named(key: str, container: Container) -> tuple[PackId, Container] | None:
 def instance_key(folder: str, series_uid: Uid, sop_uid: Uid) -> str:
     """The key of one loose instance in the `pack_key` of its study."""
     return f"{folder}{series_uid}/{sop_uid}.dcm"
+
+
+def member_key(folder: str, member: Member) -> str:
+    """The key of a loose instance, in its batch where it has one."""
+    facts = member.facts
+    if member.offset:
+        return batch_key(folder, member.offset, facts.sop_uid)
+    return instance_key(folder, facts.series_uid, facts.sop_uid)
 
 
 def study_folder(pack: PackId, key: str) -> str:

@@ -23,7 +23,7 @@ from storage.packs.format import (
 )
 from storage.packs.index import MAX_BODY, Index, InvalidIndex, parse_index
 from storage.packs.model import Container, Member, PackId
-from storage.packs.naming import index_key_beside, instance_key
+from storage.packs.naming import index_key_beside, member_key
 from storage.sinks.protocol import ObjectReader
 
 TAIL = 64 << 10
@@ -84,11 +84,9 @@ class PackReader:
             While iterating, at the latest at its end: the bytes are not those of STO1.
         """
         if self._container is Container.P10:
-            facts = member.facts
-            key = instance_key(self._key, facts.series_uid, facts.sop_uid)
+            key, size = member_key(self._key, member), member.facts.sto_size
             # One byte more than there should be: a longer object shows itself without a request for its size.
-            longer = self._objects.stream(key, 0, facts.sto_size + 1, device=self._device)
-            pieces = _at_most(longer, facts.sto_size)
+            pieces = _at_most(self._objects.stream(key, 0, size + 1, device=self._device), size)
         else:
             pieces = self._objects.stream(self._key, member.offset, member.length, device=self._device)
         return self._verified(member, pieces)

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -20,17 +20,18 @@ from storage.packs.model import Container
 from storage.packs.naming import check_prefix
 from storage.seeds.profiles import PROFILES, ProfileName
 from storage.sinks.existing import Existing
+from storage.sinks.s3_parts import MAX_PART, MIN_PART, PartPlan, steady_size
+from storage.sinks.s3_profiles import ENDPOINTS, Endpoint, S3Profile, profile_problems
 from storage.sinks.secret import SecretRef
-
-MIN_PART = 5 << 20
-"""S3 refuses smaller parts, the last one excepted."""
-
-MAX_PART = 1 << 30
-"""S3 takes 5 GiB; a writer holds two parts in memory, so one is the limit of sense."""
 
 SinkName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 
 Prefix = Annotated[str, AfterValidator(check_prefix)]
+
+_TAG = r"^[A-Za-z0-9 +\-=._:/@]*$"
+TagName = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=_TAG)]
+TagText = Annotated[str, StringConstraints(max_length=256, pattern=_TAG)]
+"""Characters that AWS takes in tags of every service."""
 
 SLOWEST = 1 << 20
 """Bytes a second: a worker that is told to stop waits until the piece of 1 MiB that it writes had its turn."""
@@ -59,12 +60,18 @@ class S3Options(SinkSettings):
     """An S3-compatible object store."""
 
     kind: Literal["s3"] = "s3"
+    profile: S3Profile = Field(S3Profile.GENERIC, description="the kind of endpoint; some settings follow from it")
     endpoint_url: str | None = Field(None, pattern=r"^https?://", description="None: AWS itself")
     region: str = "us-east-1"
     bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
     prefix: Prefix = ""
-    layout: Literal["pack", "p10"] = Field("pack", description="one object per study, or one per instance")
+    layout: Literal["pack", "p10", "imaging-service"] = Field(
+        "pack", description="one object per study, or one per instance, in batches that imaging services import"
+    )
     part_size: Annotated[ByteSize, Field(ge=MIN_PART, le=MAX_PART)] = ByteSize(16 << 20)
+    largest_pack: Annotated[ByteSize, Field(ge=1)] | None = Field(
+        None, description="bytes of the largest study: no upload of one needs larger parts than it began with"
+    )
     access_key: SecretRef | None = Field(None, description="None: the SDK's own chain (role, profile, environment)")
     secret_key: SecretRef | None = None
     path_style: bool = Field(True, description="bucket in the path; most S3-compatible stores need it")
@@ -74,10 +81,50 @@ class S3Options(SinkSettings):
     storage_class: str | None = Field(None, pattern=r"^[A-Z_]+$")
     sse: Literal["AES256", "aws:kms"] | None = None
     kms_key: str | None = None
+    lock_mode: Literal["GOVERNANCE", "COMPLIANCE"] | None = Field(
+        None, description="Object Lock: nobody deletes an object before `lock_days` are over"
+    )
+    lock_days: int | None = Field(None, ge=1, le=36_500, description="days from the moment it is written")
+    tags: dict[TagName, TagText] = Field(default={}, max_length=10, description="object tags; no patient data")
     connections: int = Field(16, ge=1, le=512, description="most requests at once from one process")
     sweep_after: timedelta = Field(
         timedelta(hours=1), description="unknown uploads younger than this are left: their worker may be about to tell"
     )
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """What is known of endpoints of this kind."""
+        return ENDPOINTS[self.profile]
+
+    @property
+    def parts(self) -> PartPlan:
+        """How large the parts of an upload are."""
+        steady = steady_size(self.part_size, self.largest_pack or 0)
+        return PartPlan(size=steady, largest=self.endpoint.largest_part)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_profile_has_it(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        known = {each.value: endpoint for each, endpoint in ENDPOINTS.items()}
+        endpoint = known.get(given.get("profile", S3Profile.GENERIC))
+        return given if endpoint is None else {**endpoint.given, **given}
+
+    @model_validator(mode="after")
+    def _fits_the_endpoint(self) -> "S3Options":
+        problems = profile_problems(self.profile, dict(self))
+        if self.profile is S3Profile.SNOWBALL and self.endpoint_url is None:
+            problems.append("endpoint_url: a Snowball is asked at its own address")
+        if (self.lock_mode is None) != (self.lock_days is None):
+            problems.append("lock_mode: Object Lock needs both lock_mode and lock_days")
+        elif self.lock_mode is not None and self.checksum == "none":
+            problems.append('lock_mode: S3 locks only what comes with a checksum; leave checksum at "crc64nvme"')
+        if self.parts.size > min(MAX_PART, self.parts.largest):
+            problems.append(f"largest_pack: needs parts of {self.parts.size} bytes, more than there may be")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
 
 
 class SeedOptions(SinkSettings):

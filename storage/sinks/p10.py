@@ -1,7 +1,8 @@
 """Writes one study as loose Part-10 objects, the shape imaging services import.
 
 Each object is whole or absent, so there is nothing to resume inside one: an instance met again after a crash
-is compared and kept. The study counts once the index object exists, outside the instances' prefix.
+is compared and kept. The study counts once the index object exists, outside the instances' prefix. With `Batches`, no
+more instances lie below one prefix than an import job takes.
 """
 
 import threading
@@ -12,11 +13,12 @@ from blake3 import blake3
 
 from imaging.facts import InstanceFacts
 from imaging.octets import JoinedOctets, MemoryOctets, Octets, Span
-from storage.errors import AlreadyThere, IntegrityError, Retryable, StorageError
+from storage.errors import AlreadyThere, IntegrityError, Rejected, Retryable, StorageError
+from storage.packs.batches import Batches, batch_named
 from storage.packs.crc64 import combine_parts
 from storage.packs.index import Index, InvalidIndex, parse_index, serialise_index
 from storage.packs.model import Container, Member, PackId, Part, Receipt
-from storage.packs.naming import index_key_beside, instance_key
+from storage.packs.naming import index_key_beside, member_key
 from storage.sinks.protocol import Journal, UploadState
 from storage.sinks.s3_client import MAX_PUT, Bucket, octets_crc64, send_checked
 
@@ -29,7 +31,17 @@ GROUP = 64
 class P10Writer:
     """See `StudyWriter`; instances added by several threads are sent side by side."""
 
-    def __init__(self, bucket: Bucket, pack: PackId, folder: str, journal: Journal, resume: UploadState | None) -> None:
+    def __init__(
+        self,
+        bucket: Bucket,
+        pack: PackId,
+        folder: str,
+        journal: Journal,
+        resume: UploadState | None,
+        batches: Batches | None = None,
+    ) -> None:
+        """`batches` are new; absent: the study's instances lie under their series."""
+        self._batches = batches
         self._bucket = bucket
         self._pack = pack
         self._folder = folder
@@ -41,6 +53,11 @@ class P10Writer:
         self._receipt: Receipt | None = None
         self._closed = False
         journal.begin(key=folder, container=Container.P10, device="")
+        if batches is not None:
+            # An attempt that a crash ended may have put more than it journaled.
+            for key, size in bucket.sizes(folder):
+                if named := batch_named(folder, key):
+                    batches.found(named[1], named[0], size)
 
     @property
     def held(self) -> frozenset[str]:
@@ -56,11 +73,12 @@ class P10Writer:
                 raise ValueError("the instance is in the study already")
             self._coming.add(facts.sop_uid)
         with self._closing_on_error():
-            self._put(facts, part10)
+            with self._lock:
+                member = Member(facts=facts, offset=self._batch_of(facts), length=facts.sto_size, lead=0)
+            self._put(member, part10)
             with self._lock:
                 # Another thread's failure closed the writer meanwhile: the object is there, the journal silent.
                 self._require_open()
-                member = Member(facts=facts, offset=0, length=facts.sto_size, lead=0)
                 self._members[facts.sop_uid] = member
                 self._uncommitted.append(member)
                 if len(self._uncommitted) >= GROUP:
@@ -90,8 +108,15 @@ class P10Writer:
         with self._lock:
             self._closed = True
 
-    def _put(self, facts: InstanceFacts, part10: Octets) -> None:
-        key = instance_key(self._folder, facts.series_uid, facts.sop_uid)
+    def _batch_of(self, facts: InstanceFacts) -> int:
+        try:
+            return self._batches.place(facts.sop_uid, facts.sto_size) if self._batches else 0
+        except ValueError as error:
+            message = f"no import job takes it: {error}"
+            raise Rejected(message, operation="put", place=self._bucket.place, sop_uids=(facts.sop_uid,)) from None
+
+    def _put(self, member: Member, part10: Octets) -> None:
+        key = member_key(self._folder, member)
         try:
             if part10.size > MAX_PUT:
                 put_in_parts(self._bucket, key, part10)
@@ -101,7 +126,7 @@ class P10Writer:
             digest = blake3()
             for piece in self._bucket.stream(key, 0, self._bucket.head(key).size):
                 digest.update(piece)
-            if digest.digest() != facts.sto1:
+            if digest.digest() != member.facts.sto1:
                 raise
 
     def _put_whole(self, key: str, part10: Octets) -> None:
@@ -115,10 +140,7 @@ class P10Writer:
 
     def _compare_keys(self) -> None:
         """Importers take every object under the prefix, so none may be missing and none may be foreign."""
-        expected = {
-            instance_key(self._folder, member.facts.series_uid, member.facts.sop_uid)
-            for member in self._members.values()
-        }
+        expected = {member_key(self._folder, member) for member in self._members.values()}
         present = set(self._bucket.keys(self._folder))
         if expected - present:
             raise IntegrityError(
@@ -139,7 +161,8 @@ class P10Writer:
         except AlreadyThere:
             there = b"".join(self._bucket.stream(key, 0, self._bucket.head(key).size))
             try:
-                same = parse_index(there, self._pack).holds(members)
+                held = parse_index(there, self._pack)
+                same = held.holds(members) and [one.offset for one in held.members] == [one.offset for one in members]
             except InvalidIndex:
                 same = False
             if not same:

@@ -8,16 +8,24 @@ from secrets import token_hex
 from imaging.octets import MemoryOctets
 from storage.budget import BufferPool
 from storage.errors import AlreadyThere, Rejected, StorageError, UploadLost
+from storage.packs.batches import Batches
 from storage.packs.crc64 import crc64
 from storage.packs.model import Container, HeldPack, PackId, Part
-from storage.packs.naming import index_key_beside, pack_key, pack_named, pack_of_key, studies_prefix, study_folder
+from storage.packs.naming import (
+    index_key_beside,
+    indexes_prefix,
+    pack_key,
+    pack_named,
+    pack_of_key,
+    studies_prefix,
+    study_folder,
+)
 from storage.sinks.options import RAW_PIXELS, S3Options
 from storage.sinks.p10 import P10Writer
 from storage.sinks.protocol import Journal, Probe, SinkTraits, StudyWriter, UploadState
 from storage.sinks.s3_client import READ_PIECE, Bucket
 from storage.sinks.s3_errors import WrongChecksum
 from storage.sinks.s3_pack import Lane, S3PackWriter
-from storage.sinks.s3_upload import capacity, part_target
 
 ENCODER_MEMORY = 6 << 20
 """A zstd context of level 1 and a piece on either side of it."""
@@ -37,8 +45,9 @@ class S3Sink:
             bucket=self._bucket,
             objects=self,
             executor=executor,
-            pool=BufferPool(IDLE_BUFFERS * capacity(options.part_size)),
-            part_size=options.part_size,
+            pool=BufferPool(IDLE_BUFFERS * options.parts.capacity(1)),
+            parts=options.parts,
+            largest_object=options.endpoint.largest_object,
         )
 
     @property
@@ -47,10 +56,10 @@ class S3Sink:
 
     @property
     def traits(self) -> SinkTraits:
-        """`writer_memory` holds for studies of up to 4,000 parts; see `part_target` for what follows."""
-        if self._options.layout == "p10":
+        """`writer_memory` holds for studies of up to 4,000 parts; see `PartPlan.target` for what follows."""
+        if self._options.layout != "pack":
             return SinkTraits(writer_memory=2 * READ_PIECE, local=False)
-        buffers = 2 * capacity(part_target(1, self._options.part_size))
+        buffers = 2 * self._options.parts.capacity(1)
         raw_pixels = RAW_PIXELS[self._options.compression]
         return SinkTraits(writer_memory=buffers + ENCODER_MEMORY, local=False, raw_pixels=raw_pixels)
 
@@ -68,7 +77,8 @@ class S3Sink:
             container = self._container(container)
             key = pack_key(pack, container, self._options.prefix)
         if container is Container.P10:
-            return P10Writer(self._bucket, pack, key, journal, resume)
+            batches = Batches() if self._options.layout == "imaging-service" else None
+            return P10Writer(self._bucket, pack, key, journal, resume, batches)
         return S3PackWriter(self._lane, pack, container, key, journal, resume)
 
     def discard(self, state: UploadState) -> None:
@@ -110,7 +120,7 @@ class S3Sink:
 
     def probe(self) -> Iterator[Probe]:
         # Under our own prefix: the permission may end there.
-        key = f"{studies_prefix(self._options.prefix)}probe-{token_hex(8)}"
+        key = f"{self._probe_folder}probe-{token_hex(8)}"
         reach = _tried("bucket reachable", self._bucket.reach)
         yield reach
         if not reach.ok:
@@ -122,10 +132,18 @@ class S3Sink:
             yield _tried("wrong CRC64NVME refused", lambda: self._probe_wrong_checksum(key + "-wrong"))
         if self._options.layout == "pack":
             yield _tried("multipart upload and abort", lambda: self._probe_upload(key + "-parts"))
+        if self._options.lock_mode is not None:
+            yield _tried("Object Lock on", self._bucket.locks)
         yield _tried("delete", lambda: self._probe_delete(key))
 
+    @property
+    def _probe_folder(self) -> str:
+        """Loose studies lie where importers take everything: no probe goes there."""
+        prefix = self._options.prefix
+        return studies_prefix(prefix) if self._options.layout == "pack" else indexes_prefix(prefix)
+
     def _container(self, wish: Container) -> Container:
-        if self._options.layout == "p10":
+        if self._options.layout != "pack":
             return Container.P10
         return Container.TAR if wish is Container.P10 else wish
 
@@ -140,14 +158,14 @@ class S3Sink:
 
     def _probe_put(self, key: str) -> None:
         body = b"limosa"
-        self._bucket.put(key, MemoryOctets(body), crc64(body), create=True)
+        self._bucket.put(key, MemoryOctets(body), crc64(body), create=True, lasting=False)
         if b"".join(self._bucket.stream(key, 0, len(body))) != body:
             raise Rejected("other bytes came back")
 
     def _probe_condition(self, key: str) -> None:
         body = b"other"
         try:
-            self._bucket.put(key, MemoryOctets(body), crc64(body), create=True)
+            self._bucket.put(key, MemoryOctets(body), crc64(body), create=True, lasting=False)
         except AlreadyThere:
             return
         raise Rejected("an existing object was overwritten; set if_none_match = false")
@@ -155,15 +173,15 @@ class S3Sink:
     def _probe_wrong_checksum(self, key: str) -> None:
         body = b"limosa"
         try:
-            self._bucket.put(key, MemoryOctets(body), crc64(body) ^ 1, create=False)
+            self._bucket.put(key, MemoryOctets(body), crc64(body) ^ 1, create=False, lasting=False)
         except WrongChecksum:
             return
         self._bucket.delete(key)
-        raise Rejected("bytes with a wrong checksum were accepted; set checksum = none")
+        raise Rejected('bytes with a wrong checksum were accepted; set checksum = "none"')
 
     def _probe_upload(self, key: str) -> None:
         body = b"limosa"
-        upload_id = self._bucket.open_upload(key)
+        upload_id = self._bucket.open_upload(key, lasting=False)
         try:
             etag = self._bucket.put_part(key, upload_id, 1, MemoryOctets(body), crc64(body))
             part = Part(number=1, offset=0, size=len(body), crc64=crc64(body), etag=etag)
@@ -172,7 +190,7 @@ class S3Sink:
             self._bucket.abort(key, upload_id)
             raise
         self._bucket.delete(key)
-        second = self._bucket.open_upload(key)
+        second = self._bucket.open_upload(key, lasting=False)
         self._bucket.abort(key, second)
 
     def _probe_delete(self, key: str) -> None:

@@ -8,10 +8,10 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import boto3
 from botocore.config import Config
@@ -104,8 +104,9 @@ class Body(io.RawIOBase):
 class Bucket:
     """The bucket of one destination; thread-safe, one per process."""
 
-    def __init__(self, options: S3Options) -> None:
+    def __init__(self, options: S3Options, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._options = options
+        self._now = now
         self._name = options.bucket
         self._place = f"s3://{options.bucket}"
         self._client: Any = _client(options)
@@ -114,8 +115,9 @@ class Bucket:
     def place(self) -> str:
         return self._place
 
-    def put(self, key: str, body: Octets, crc64: int | None, *, create: bool) -> Stored:
-        """The object exists with these bytes. `create`: refused with `AlreadyThere` where one exists."""
+    def put(self, key: str, body: Octets, crc64: int | None, *, create: bool, lasting: bool = True) -> Stored:
+        """The object exists with these bytes. `create`: refused with `AlreadyThere` where one exists. One that is
+        not `lasting` is not locked: it is about to be deleted."""
         if create:
             self._look_first(key)
         with translated("put", self._place):
@@ -127,14 +129,25 @@ class Bucket:
                 **self._checksum(crc64),
                 **(self._only_new() if create else {}),
                 **self._storage(),
+                **(self._lock() if lasting else {}),
             )
         return Stored(size=body.size, etag=answer.get("ETag", ""), version_id=answer.get("VersionId", ""), crc64=crc64)
 
-    def open_upload(self, key: str) -> str:
-        """A multipart upload for the key exists; its id."""
+    def open_upload(self, key: str, *, lasting: bool = True) -> str:
+        """A multipart upload for the key exists; its id.
+
+        Raises
+        ------
+        AlreadyThere
+            An object has the key, and the endpoint would have deleted it.
+        """
+        if self._options.endpoint.opening_replaces:
+            self._look_first(key)
         asked = {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"} if self._checks else {}
         with translated("create upload", self._place):
-            answer = self._client.create_multipart_upload(Bucket=self._name, Key=key, **asked, **self._storage())
+            answer = self._client.create_multipart_upload(
+                Bucket=self._name, Key=key, **asked, **self._storage(), **(self._lock() if lasting else {})
+            )
         return answer["UploadId"]
 
     def put_part(self, key: str, upload_id: str, number: int, body: Octets, crc64: int) -> str:
@@ -184,14 +197,26 @@ class Bucket:
                     yield OpenUpload(key=upload["Key"], upload_id=upload["UploadId"], age=age)
 
     def keys(self, prefix: str) -> Iterator[str]:
-        """Every key under the prefix."""
+        """Every key under the prefix, in order."""
         return (key for key, _ in self.sizes(prefix))
 
     def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """Every key under the prefix, and the bytes of its object."""
+        """Every key under the prefix with its object's bytes, in order of the keys."""
+        if not self._options.endpoint.lists_v2:
+            yield from self._listed_at_once(prefix)
+            return
         with translated("list", self._place):
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._name, Prefix=prefix):
                 yield from ((entry["Key"], entry["Size"]) for entry in page.get("Contents", ()))
+
+    def _listed_at_once(self, prefix: str) -> list[tuple[str, int]]:
+        """As `sizes`, of an endpoint whose list has neither pages nor order."""
+        with translated("list", self._place):
+            answer = self._client.list_objects(Bucket=self._name, Prefix=prefix)
+        if answer.get("IsTruncated"):
+            # Its later pages could not be asked for: half a list would call the other half lost.
+            raise Rejected("the list is cut off", operation="list", place=self._place, code="IsTruncated")
+        return sorted((entry["Key"], entry["Size"]) for entry in answer.get("Contents", ()))
 
     def head(self, key: str) -> Stored:
         """What the endpoint says of the object. Raises FileNotFoundError."""
@@ -227,6 +252,13 @@ class Bucket:
         """There is no such object (any more)."""
         with translated("delete", self._place):
             self._client.delete_object(Bucket=self._name, Key=key)
+
+    def locks(self) -> None:
+        """The bucket keeps Object Locks. Raises `Rejected` where it does not."""
+        with translated("get object lock", self._place):
+            answer = self._client.get_object_lock_configuration(Bucket=self._name)
+        if answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") != "Enabled":
+            raise Rejected("the bucket was made without Object Lock", operation="get object lock", place=self._place)
 
     def reach(self) -> None:
         """The bucket exists and we may see it."""
@@ -269,7 +301,16 @@ class Bucket:
         if options.kms_key:
             # One data key per bucket instead of one call to the key service per object.
             extra |= {"SSEKMSKeyId": options.kms_key, "BucketKeyEnabled": True}
+        if options.tags:
+            extra["Tagging"] = urlencode(options.tags)
         return extra
+
+    def _lock(self) -> dict[str, Any]:
+        options = self._options
+        if options.lock_mode is None or options.lock_days is None:
+            return {}
+        until = self._now() + timedelta(days=options.lock_days)
+        return {"ObjectLockMode": options.lock_mode, "ObjectLockRetainUntilDate": until}
 
     def _listed(self, part: Part) -> dict[str, Any]:
         return {"PartNumber": part.number, "ETag": part.etag, **self._checksum(part.crc64)}
@@ -320,7 +361,7 @@ def _client(options: S3Options) -> Any:
         response_checksum_validation="when_required",
         s3={
             "addressing_style": "path" if options.path_style else "auto",
-            "payload_signing_enabled": not _body_is_safe(options.endpoint_url),
+            "payload_signing_enabled": options.endpoint.signs_bodies or not _body_is_safe(options.endpoint_url),
         },
         tcp_keepalive=True,
     )

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
-from storage.errors import AlreadyThere, Rejected, Retryable, StorageError, UploadLost
+from storage.errors import AlreadyThere, Rejected, Retryable, SinkFull, StorageError, UploadLost
 
 
 class WrongChecksum(StorageError):
@@ -22,6 +22,8 @@ _LOST = frozenset({"NoSuchUpload", "InvalidPart", "InvalidPartOrder"})
 _EXISTS = frozenset({"PreconditionFailed", "412"})
 _CONFLICT = frozenset({"ConditionalRequestConflict", "409"})
 _ABSENT = frozenset({"NoSuchKey", "404", "NotFound"})
+_FULL = frozenset({"InsufficientStorage", "XMinioStorageFull", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded"})
+"""MinIO's and Ceph's words for a store, or a bucket's quota, that has no room: no other study would fit either."""
 _OF_UPLOADS = frozenset({"upload part", "complete upload", "abort upload"})
 """Operations that name an upload: a bare 404, as gateways give it, means that one and no object."""
 _BUSY = frozenset(
@@ -74,6 +76,8 @@ def _from_answer(error: ClientError, operation: str, place: str) -> Exception:
         kind = Conflict
     elif code in _CHECKSUM:
         kind = WrongChecksum
+    elif code in _FULL or status == 507:
+        kind = SinkFull
     elif code in _BUSY or status >= 500 or status == 429:
         kind = Retryable
     else:

@@ -20,7 +20,8 @@ from storage.packs.reader import PackReader
 from storage.sinks.protocol import Journal, ObjectReader, UploadState
 from storage.sinks.s3_client import Bucket, Stored, octets_crc64, send_checked
 from storage.sinks.s3_errors import Conflict, WrongChecksum
-from storage.sinks.s3_upload import MAX_OBJECT, PartBuffer, Upload, early_enough, part_target
+from storage.sinks.s3_parts import PartPlan, early_enough
+from storage.sinks.s3_upload import PartBuffer, Upload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,8 @@ class Lane:
     objects: ObjectReader
     executor: Executor
     pool: BufferPool
-    part_size: int
+    parts: PartPlan
+    largest_object: int
 
 
 class S3PackWriter:
@@ -45,6 +47,7 @@ class S3PackWriter:
         self._container = container
         self._key = key
         self._journal = journal
+        self._most = min(lane.largest_object, lane.parts.most)
         self._lock = threading.RLock()
         members = resume.members if resume else ()
         parts = resume.parts if resume else ()
@@ -53,6 +56,9 @@ class S3PackWriter:
         durable = parts[-1].offset + parts[-1].size if parts else 0
         # Parts behind the last instance hold the index: an earlier attempt stopped between it and the end.
         self._sealed = durable > self._encoder.offset
+        self._met = False
+        """Whether an object has the key although the upload was never opened: nothing is sent any more, and the end
+        compares."""
         self._held = {member.facts.sop_uid for member in members}
         self._ended: list[Member] = []
         self._buffer: PartBuffer | None = None
@@ -75,8 +81,8 @@ class S3PackWriter:
             with self._closing_on_error():
                 if self._sealed:
                     self._abort_and_start_over("instances came after the index")
-                if self._encoder.offset + part10.size > MAX_OBJECT:
-                    raise Rejected(f"a study of more than {MAX_OBJECT} bytes", place=self._lane.bucket.place)
+                if self._encoder.offset + part10.size > self._most:
+                    raise Rejected(f"a study of more than {self._most} bytes", place=self._lane.bucket.place)
                 self._end_part_before(part10.size)
                 for piece in self._encoder.add(facts, part10):
                     self._append(piece)
@@ -110,6 +116,8 @@ class S3PackWriter:
             return self._complete() if self._upload.started else self._adopt_or_start_over()
         for piece in self._encoder.finish():
             self._append(piece)
+        if self._met:
+            return self._adopt_or_start_over()
         if not self._upload.started:
             return self._put_whole()
         self._flush(boundary=True)
@@ -130,7 +138,7 @@ class S3PackWriter:
                 self._lane.bucket.place,
             )
         except AlreadyThere:
-            return self._adopt()
+            return self._adopt_refused()
         part = Part(number=1, offset=0, size=body.size, crc64=checksum, etag=stored.etag)
         self._journal.commit_group((part,), tuple(self._ended))
         return self._receive(body.size, checksum, stored.etag, stored.version_id)
@@ -142,7 +150,7 @@ class S3PackWriter:
         except UploadLost:
             return self._adopt_or_start_over()
         except AlreadyThere:
-            receipt = self._adopt()
+            receipt = self._adopt_refused()
             self._abort()
             return receipt
         except Conflict:
@@ -169,6 +177,14 @@ class S3PackWriter:
             return self._adopt()
         except FileNotFoundError:
             self._start_over("upload vanished")
+
+    def _adopt_refused(self) -> Receipt:
+        try:
+            return self._adopt()
+        except FileNotFoundError:
+            raise Retryable(
+                "refuses the key for an object that is not there", operation="adopt", place=self._lane.bucket.place
+            ) from None
 
     def _adopt(self) -> Receipt:
         """The object under our key holds our instances, and the journal says where.
@@ -230,8 +246,8 @@ class S3PackWriter:
         view = memoryview(piece)
         while view:
             if self._buffer is None:
-                target = part_target(self._upload.next_number, self._lane.part_size)
-                self._buffer = PartBuffer(self._lane.pool, target)
+                number, plan = self._upload.next_number, self._lane.parts
+                self._buffer = PartBuffer(self._lane.pool, plan.target(number), plan.capacity(number))
             elif not self._buffer.room:
                 self._flush(boundary=False)
                 continue
@@ -243,9 +259,15 @@ class S3PackWriter:
             return
         self._buffer = None
         ended, self._ended = self._ended, []
+        if self._met:
+            buffer.release()
+            return
         with self._starting_over_when_lost():
             try:
                 self._upload.send(buffer, ended, boundary=boundary)
+            except AlreadyThere:
+                buffer.release()
+                self._met = True
             except BaseException:
                 buffer.release()
                 raise

@@ -15,43 +15,8 @@ from imaging.octets import MemoryOctets
 from storage.budget import BufferPool
 from storage.packs.crc64 import crc64
 from storage.packs.model import Member, Part
-from storage.sinks.options import MIN_PART
 from storage.sinks.protocol import Journal
 from storage.sinks.s3_client import Bucket, send_checked
-
-MAX_PARTS = 10_000
-"""S3's limit."""
-MAX_OBJECT = 4864 << 30
-"""4.75 TiB: S3 itself takes 48.8 TiB now, Azure, Google and other S3 stores stop below 5 TiB."""
-
-_STEADY_PARTS = 4_000
-"""Parts of the set size: 64 GB at 16 MiB, which nearly every study stays under."""
-_DOUBLING = 550
-"""Then the size doubles every so many parts; with the smallest part size it reaches S3's 5 GiB part before the end."""
-_LARGEST = 5 << 30
-
-
-def part_target(number: int, part_size: int) -> int:
-    """Bytes from which on part `number` (from 1) is full.
-
-    The size of a study is not known when it starts, so parts grow late instead of being large from the
-    start: 10,000 of them hold `MAX_OBJECT` even where each ends early (see `early_enough`).
-    """
-    if not 1 <= number <= MAX_PARTS:
-        raise ValueError(f"part {number} is not in 1 to {MAX_PARTS}")
-    steps = max(0, number - _STEADY_PARTS + _DOUBLING - 1) // _DOUBLING
-    return min(part_size << steps, _LARGEST)
-
-
-def early_enough(filled: int, target: int) -> bool:
-    """A part may end here because the next instance does not fit: three quarters full, and not too small for S3."""
-    return filled >= max(MIN_PART, target * 3 // 4)
-
-
-def capacity(target: int) -> int:
-    """Bytes of the buffer for a part: room for the instance that crosses the target."""
-    return min(target + target // 4, _LARGEST)
-
 
 STEP = 512 << 10
 """Bytes copied and summed at a time: what was read for the one is still in the processor's cache for the other. Each
@@ -61,12 +26,12 @@ sum lets go of the interpreter, which costs more than the sum where threads wait
 class PartBuffer:
     """A part being filled; its checksum grows with it."""
 
-    def __init__(self, pool: BufferPool, target: int) -> None:
+    def __init__(self, pool: BufferPool, target: int, capacity: int) -> None:
         self.target = target
         self.filled = 0
         self.crc64 = 0
         self._pool = pool
-        self._buffer = pool.take(capacity(target))
+        self._buffer = pool.take(capacity)
 
     @property
     def room(self) -> int:

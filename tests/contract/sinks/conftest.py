@@ -30,12 +30,13 @@ from storage.packs.model import Container, Member, PackId, Part
 from storage.seeds.profiles import PROFILES, ProfileName
 from storage.sinks.device import Device
 from storage.sinks.open import open_sink
-from storage.sinks.options import MIN_PART, DicomwebOptions, S3Options, SeedOptions
+from storage.sinks.options import DicomwebOptions, S3Options, SeedOptions
 from storage.sinks.protocol import Sink, StudyWriter, UploadState
+from storage.sinks.s3_parts import MIN_PART
 
 GIB = 1 << 30
 KINDS = [
-    "s3-pack-zst", "s3-p10", "seed", "dicomweb", "dimse",
+    "s3-pack-zst", "s3-p10", "s3-imaging-service", "seed", "dicomweb", "dimse",
     *(pytest.param(f"seed on {system} as {profile}", marks=pytest.mark.devices)
       for system in FileSystem for profile in ProfileName),
 ]  # fmt: skip
@@ -292,7 +293,7 @@ def new_sink(kind: str, s3_options: Callable[..., S3Options], request: pytest.Fi
             port = request.getfixturevalue("dimse_archive").port
             web = WebAccess(url=request.getfixturevalue("web_archive").url)
             return open_destination(DimseOptions(name="vna", host="127.0.0.1", port=port, ae_title="VNA", dicomweb=web))
-        return open_sink(s3_options(layout="p10" if kind == "s3-p10" else "pack"))
+        return open_sink(s3_options(layout="pack" if kind == "s3-pack-zst" else kind.removeprefix("s3-")))
 
     return make
 

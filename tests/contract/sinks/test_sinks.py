@@ -23,7 +23,7 @@ MIB = 1 << 20
 SIZES = [900_001, 5, 3 * MIB, 2 * MIB + 17, 100, 8 * MIB, 12345]
 """About 14 MiB: several parts, an instance larger than a part, tiny ones between."""
 
-PACKED = {"s3-pack-zst", "s3-p10", "seed"}
+PACKED = {"s3-pack-zst", "s3-p10", "s3-imaging-service", "seed"}
 """Kinds that hold packs and indexes of ours."""
 
 NewSink = Callable[[], Sink]
@@ -306,9 +306,10 @@ def test_discarding_leaves_nothing_of_an_unfinished_study_and_all_of_a_finished_
     key, device = open_journal.row.key, open_journal.row.device
     if kind not in PACKED:
         return  # a service takes nothing back
-    for uid in unfinished.instances if kind == "s3-p10" else [""]:
+    folder = {"s3-p10": "1.2.840.2.0/", "s3-imaging-service": "b0001/"}.get(kind)
+    for uid in unfinished.instances if folder else [""]:
         with pytest.raises(FileNotFoundError):
-            sink.size(f"{key}1.2.840.2.0/{uid}.dcm" if uid else key, device=device)
+            sink.size(f"{key}{folder}{uid}.dcm" if folder else key, device=device)
 
 
 def test_a_discarded_study_can_be_written_afresh(new_sink: NewSink, container: Container, kit: SimpleNamespace) -> None:

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from infra.proxy import Fault, Kind, Proxy, on
 from infra.simulator.webarchive import WebArchive
 from storage.errors import AlreadyThere, NotTaken, Rejected, Retryable
 from storage.packs.model import Container, Receipt
@@ -287,3 +289,44 @@ def test_a_dead_service_is_retryable_and_names_nobody(kit: SimpleNamespace) -> N
         write(sink, study, kit.Journal())
 
     assert study.pack.study_uid not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fault", "attempts", "sent"),
+    [
+        (Fault(Kind.RESET, on("POST"), after=300_000), 2, 3),
+        (Fault(Kind.LOST, on("POST")), 2, 2),
+        (Fault(Kind.ANSWER, on("POST"), status=503, headers={"retry-after": "1"}), 1, 3),
+        (Fault(Kind.ANSWER, on("POST"), status=429), 1, 3),
+        # The batch goes in halves, and no later message is larger than they are.
+        (Fault(Kind.ANSWER, on("POST"), status=413), 1, 5),
+        (Fault(Kind.CUT, on("POST"), after=10), 2, 2),
+    ],
+    ids=["reset", "lost answer", "503", "429", "413", "answer cut"],
+)
+def test_a_line_that_fails_costs_an_attempt_at_most_and_doubles_nothing(
+    web_archive: WebArchive,
+    new: Callable[..., DicomwebSink],
+    kit: SimpleNamespace,
+    fault: Fault,
+    attempts: int,
+    sent: int,
+) -> None:
+    study, journal, made = kit.ServiceStudy([400_000] * 4), kit.Journal(), 0
+    with Proxy(urlsplit(web_archive.url).port or 0, faults=[fault]) as proxy:
+        while made < 3:
+            made += 1
+            try:
+                write(
+                    new(url=web_archive.url.replace(str(proxy.store_port), str(proxy.port)), batch_size=MIB),
+                    study,
+                    journal,
+                )
+                break
+            except Retryable:
+                continue
+
+        assert (made, proxy.waiting) == (attempts, 0)
+        assert sum(each.asked.method == "POST" for each in proxy.passed) == sent
+    assert sorted(web_archive.held) == names(study)
+    assert {member.facts.sop_uid for member in journal.row.members} == set(study.instances)

@@ -1,6 +1,8 @@
 """What only an object store can do to us."""
 
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,13 +12,16 @@ import pytest
 
 from imaging.octets import MemoryOctets
 from storage.errors import AlreadyThere, IntegrityError, Rejected, Retryable, UploadLost
+from storage.packs.batches import Batches
 from storage.packs.crc64 import crc64
 from storage.packs.model import Container
 from storage.packs.reader import PackReader
 from storage.sinks import p10, s3_client, s3_upload
+from storage.sinks import s3 as s3_sink
 from storage.sinks.open import open_sink
-from storage.sinks.options import MIN_PART, S3Options
+from storage.sinks.options import S3Options
 from storage.sinks.s3 import S3Sink
+from storage.sinks.s3_parts import MIN_PART
 from storage.sinks.secret import resolve
 
 MIB = 1 << 20
@@ -366,3 +371,41 @@ def test_a_loose_instance_that_no_single_put_holds_is_sent_in_parts(
     got = {member.facts.sop_uid: b"".join(pieces) for member, pieces in reader.walk()}
     assert got == {uid: content for uid, (_, content) in study.instances.items()}
     assert list(sink._bucket.uploads("")) == []
+
+
+def test_an_import_prefix_holds_batches_of_instances_and_nothing_else(
+    s3_options: NewOptions, kit: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_sink, "Batches", partial(Batches, files=2, size=4000))
+    sink, study = S3Sink(s3_options(layout="imaging-service")), kit.Study([1000, 1500, 10, 4000, 500])
+    assert all(row.ok for row in sink.probe())
+    receipts = []
+    for journal in (kit.Journal(), kit.Journal()):
+        # The second attempt meets the objects of the first, whose journal was lost, and starts with the last of them.
+        study.instances = dict(reversed(study.instances.items()))
+        writer = sink.writer(study.pack, Container.P10, 0, journal, None)
+        study.feed(writer)
+        receipts.append(writer.finish())
+
+    assert receipts[0] == receipts[1]
+    keys = [key.removeprefix(receipts[0].key) for key in sink._bucket.keys("studies/")]
+    assert Counter(key.split("/")[0] for key in keys) == {"b0001": 1, "b0002": 1, "b0003": 2, "b0004": 1}
+    assert all(key.endswith(".dcm") for key in keys) and len(keys) == 5
+    assert len(list(sink._bucket.keys("index/"))) == 1 and len(list(sink._bucket.keys(""))) == 6
+    reader = PackReader(sink, study.pack, Container.P10, receipts[0].key)
+    got = {member.facts.sop_uid: b"".join(pieces) for member, pieces in reader.walk()}
+    assert got == {uid: content for uid, (_, content) in study.instances.items()}
+
+
+def test_an_instance_that_no_import_takes_is_refused_by_name(
+    s3_options: NewOptions, kit: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_sink, "Batches", partial(Batches, size=999))
+    sink, study = S3Sink(s3_options(layout="imaging-service")), kit.Study([500, 1000])
+    writer = sink.writer(study.pack, Container.P10, 0, kit.Journal(), None)
+
+    with pytest.raises(Rejected) as caught:
+        study.feed(writer)
+
+    assert caught.value.sop_uids == (sorted(study.instances)[1],)
+    assert caught.value.sop_uids[0] not in str(caught.value)

@@ -14,8 +14,9 @@ from storage.errors import IntegrityError
 from storage.packs.crc64 import crc64
 from storage.seeds.notes import SigningKey
 from storage.sinks.device import Device
-from storage.sinks.options import MIN_PART, S3Options
+from storage.sinks.options import S3Options
 from storage.sinks.s3_client import Bucket
+from storage.sinks.s3_parts import MIN_PART
 from storage.sinks.seed import SeedSink
 
 
