@@ -97,7 +97,7 @@ class Planner:
 
     def _decide(self, session: Deciding) -> PlanReport:
         files = self._ledger.identity.files()
-        stale = [file.name for file in files if file.reading != self._reading]
+        stale = self._ledger.identity.unread(self._reading)
         if stale:
             raise PlanRefused(
                 f"{len(stale)} files were read under other issuers or another time zone, the first is {stale[0]}; "

@@ -99,6 +99,12 @@ class Identity:
             )
             return tuple(rows)
 
+    def unread(self, reading: str) -> tuple[str, ...]:
+        """Names of files that count and were never read under these issuers; the earliest first."""
+        with self._pool.transaction("list unread files") as conn:
+            rows = conn.execute(_UNREAD, {"reading": reading}).fetchall()
+        return tuple(name for (name,) in rows)
+
     def has(self, head: FileHead) -> bool:
         """The very same file was read under the same issuers, and nothing has replaced it."""
         with self._pool.transaction("look for file") as conn:
@@ -288,6 +294,14 @@ copy told_event (digest, file_id, at, verb, kind, label, issuer, number, issuer_
 
 _COPY_ORDERS = """
 copy ordered (file_id, line, accession, accession_issuer, issuer, number, study_uid, procedure) from stdin"""
+
+# A file of messages stays when it is read anew: under other issuers it says something else, and both readings are kept.
+_UNREAD = """
+select f.name from hospital_file f
+where f.replaced_at is null and f.reading <> %(reading)s and not exists (
+  select from hospital_file o
+  where o.replaced_at is null and o.kind = f.kind and o.digest = f.digest and o.reading = %(reading)s)
+order by f.file_id"""
 
 _EVENTS = """
 select f.kind, e.at, e.verb, e.kind, e.label, e.issuer, e.number, e.issuer_2, e.number_2, e.issuer_3, e.number_3,

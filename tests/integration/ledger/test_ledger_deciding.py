@@ -298,6 +298,23 @@ def test_files_read_under_other_issuers_stop_the_plan(world, give, planner) -> N
         planner(default_issuer="SOUTH").preview()
 
 
+def test_messages_read_again_under_other_issuers_let_the_plan_go_on_and_so_does_the_way_back(
+    world, planner, tmp_path
+) -> None:
+    path = tmp_path / "merges.hl7"
+    path.write_bytes(
+        b"MSH|^~\\&|ADT|NH|||20200102||ADT^A40|1|P|2.5\rEVN|A40|20200102\r"
+        b"PID|||1^^^NORTH^MR||Noe^Jane||19700101|F\rMRG|7^^^NORTH^MR\r"
+    )
+    renamed = IDENTITY.model_copy(update={"default_issuer": "SOUTH"})
+    world.discover("1.1", **(JANE | {"patient_id": "7", "issuer": "NORTH"}))
+
+    for options in (IDENTITY, renamed, IDENTITY):
+        Reader(world.ledger, options, "UTC").read(path, None)
+        report = planner(default_issuer=options.default_issuer).preview()
+        assert (report.events, report.tally.classes) == (2, {})
+
+
 def test_orders_that_are_required_and_absent_stop_the_plan(world, give, planner) -> None:
     with pytest.raises(PlanRefused, match="orders"):
         planner({"orders": "required"}).preview()
