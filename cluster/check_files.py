@@ -9,6 +9,7 @@ from actors.files.reading import look_at, opened
 from actors.options import FilesSource
 from actors.source import SourceUnreachable
 from cluster.check import Mark, Row
+from storage.errors import StorageError
 from storage.ledger.files import FileState
 
 GLANCE = 200
@@ -30,7 +31,7 @@ def check_files(options: FilesSource) -> Iterator[Row]:
                 try:
                     with opened(path) as octets:
                         found[look_at(path, octets, options.profile.charset)[0].state] += 1
-                except OSError:
+                except (OSError, StorageError):
                     found[FileState.DAMAGED] += 1
         except SourceUnreachable as error:
             yield Row(what=what, mark=Mark.FAIL, detail=str(error), next_step="Let this account read it.")

@@ -83,11 +83,13 @@ def _remove_if_dead(folder: Path) -> None:
 class FileOctets:
     """Octets over an open file of a fixed size; each read is a copy."""
 
-    __slots__ = ("_descriptor", "_size")
+    __slots__ = ("_descriptor", "_place", "_size")
 
-    def __init__(self, descriptor: int, size: int) -> None:
+    def __init__(self, descriptor: int, size: int, place: str = "spool") -> None:
+        """`place` is whose file it is, in errors."""
         self._descriptor = descriptor
         self._size = size
+        self._place = place
 
     @property
     def size(self) -> int:
@@ -101,7 +103,7 @@ class FileOctets:
                 # Unlike a buffer to read into, what this returns is not filled with zeros first.
                 piece = os.pread(self._descriptor, left, start)
             except OSError as error:
-                raise storage_error(error, "read", "spool") from error
+                raise storage_error(error, "read", self._place) from error
             if not piece:
                 break
             pieces.append(piece)

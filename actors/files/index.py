@@ -8,6 +8,7 @@ Then every DICOMDIR is held against it, both ways: what it names and no file hol
 lacks, and its study can never be complete.
 """
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,15 +16,20 @@ from datetime import datetime
 from pathlib import Path
 
 from actors.files.dicomdir import Promised, UnreadableDirectory, promised
-from actors.files.reading import look_at, opened
+from actors.files.reading import FILE, look_at, opened
 from actors.problems import problem
 from actors.source import SourceUnreachable
+from storage.errors import StorageError
 from storage.ledger.files import FileState, FoundFile, FoundIdentity
 from storage.ledger.ledger import Ledger
 from storage.spool import Evidence, Quarantine
 
 BATCH = 500
 """Files looked up and recorded in one transaction."""
+
+UNREAD = -1
+"""Time of change of a file that could not be read: no file's, so the next pass looks at it again, whatever it was that
+let it be read meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +91,7 @@ def index_tree(
 
 
 def walk(roots: tuple[Path, ...]) -> Iterator[tuple[Path, int, int]]:
-    """Every regular file below the roots with its size and time of change; links are not followed."""
+    """Every regular file below the roots with its size and time of change, and every link, which nobody follows."""
     for root in roots:
         try:
             pending = [root]
@@ -95,7 +101,7 @@ def walk(roots: tuple[Path, ...]) -> Iterator[tuple[Path, int, int]]:
                     for entry in sorted(entries, key=lambda one: os.fsencode(one.name)):
                         if entry.is_dir(follow_symlinks=False):
                             pending.append(Path(entry.path))
-                        elif entry.is_file(follow_symlinks=False):
+                        elif entry.is_file(follow_symlinks=False) or entry.is_symlink():
                             status = entry.stat(follow_symlinks=False)
                             yield Path(entry.path), status.st_size, status.st_mtime_ns
         except OSError as error:
@@ -138,8 +144,11 @@ def _looked_at(path: Path, charset: str) -> tuple[FoundFile, FoundIdentity | Non
         with opened(path) as octets:
             return look_at(path, octets, charset)
     except OSError as error:
-        reason = (error.strerror or "cannot be read").lower()
-        return FoundFile(path=path, size=0, state=FileState.DAMAGED, reason=reason), None
+        link = error.errno == errno.ELOOP
+        reason = "a link, which is not followed" if link else (error.strerror or "cannot be read").lower()
+    except (EOFError, StorageError):
+        reason = "cannot be read to its end"
+    return FoundFile(path=path, size=0, state=FileState.DAMAGED, reason=reason, changed_ns=UNREAD), None
 
 
 def _stamped(found: FoundFile, size: int, changed: int) -> FoundFile:
@@ -153,7 +162,7 @@ def _stamped(found: FoundFile, size: int, changed: int) -> FoundFile:
         sop_class=found.sop_class,
         transfer_syntax=found.transfer_syntax,
         reason=found.reason,
-        changed_ns=changed,
+        changed_ns=found.changed_ns or changed,
     )
 
 
@@ -178,6 +187,10 @@ def _put_aside(path: Path, found: FoundFile, ledger: Ledger, quarantine: Quarant
             told |= {"quarantine": stored.name, "blake3": stored.blake3}
     except OSError:
         told["quarantine"] = ""
+    except StorageError as error:
+        if error.place != FILE:
+            raise
+        told["quarantine"] = ""
     ledger.exceptions.open(problem("FILE_DAMAGED", told))
 
 
@@ -198,13 +211,13 @@ def _lacking(one: Promised, charset: str) -> FoundFile:
 def _reconcile(source_id: int, number: int, ledger: Ledger, charset: str) -> tuple[int, int]:
     """What DICOMDIRs name and no file holds is in the index as missing; unreadable ones, and instances not named."""
     unreadable = unlisted = 0
-    for directory in ledger.files.directories(source_id):
+    for directory in ledger.files.directories(source_id, number):
         try:
             named = promised(directory)
         except UnreadableDirectory:
             unreadable += 1
             continue
-        held = ledger.files.holding(source_id, [one.sop_uid for one in named])
+        held = ledger.files.holding(source_id, number, [one.sop_uid for one in named])
         absent = [one for one in named if one.sop_uid not in held]
         lacking = [_lacking(one, charset) for one in absent]
         ledger.files.record(
@@ -213,5 +226,5 @@ def _reconcile(source_id: int, number: int, ledger: Ledger, charset: str) -> tup
             lacking,
             [FoundIdentity(study_uid=uid) for uid in {one.study_uid for one in absent}],
         )
-        unlisted += ledger.files.beside(source_id, directory.parent, [one.sop_uid for one in named])
+        unlisted += ledger.files.beside(source_id, number, directory.parent, [one.sop_uid for one in named])
     return unreadable, unlisted

@@ -37,6 +37,9 @@ DIRECTORY = "1.2.840.10008.1.3.10"
 SALVAGE = 1 << 20
 """Bytes in which the UIDs of a damaged file are looked for: they come before anything large."""
 
+FILE = "source file"
+"""The place of errors while such a file is read."""
+
 VALUE = 1024
 """Most bytes of one attribute: five times the longest person name."""
 
@@ -67,10 +70,11 @@ class Envelope:
 
 @contextmanager
 def opened(path: Path) -> Iterator[FileOctets]:
-    """The file's bytes as long as it has its present size. Raises `OSError`."""
+    """The file's bytes as long as it has its present size. Raises `OSError`; reading them raises `StorageError` of the
+    place `FILE`."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        yield FileOctets(descriptor, os.fstat(descriptor).st_size)
+        yield FileOctets(descriptor, os.fstat(descriptor).st_size, FILE)
     finally:
         os.close(descriptor)
 

@@ -29,6 +29,7 @@ from imaging.errors import MalformedDataset
 from imaging.octets import JoinedOctets, MemoryOctets, Octets, Span
 from imaging.part10 import encode_meta
 from imaging.uid import Uid
+from storage.errors import StorageError
 from storage.ledger.files import FileState, IndexedStudy, InstanceFile
 from storage.ledger.ledger import Ledger
 
@@ -111,9 +112,13 @@ class FileTree:
             return False
         try:
             with opened(file.path) as octets:
-                return self._handler(_incoming(file, octets)) == HELD
+                try:
+                    incoming = _incoming(file, octets)
+                except (EOFError, StorageError):
+                    return False
+                return self._handler(incoming) == HELD
         except OSError:
-            # Gone or unreadable since it was indexed: the study stays incomplete, and says so.
+            # Gone, cut or unreadable since it was indexed: the study stays incomplete, and says so.
             return False
 
 

@@ -166,32 +166,33 @@ class Files:
             ).fetchall()
         return {FileState(state): count for state, count in rows}
 
-    def directories(self, source_id: int) -> tuple[Path, ...]:
-        """Every DICOMDIR, in order of their paths."""
+    def directories(self, source_id: int, number: int) -> tuple[Path, ...]:
+        """Every DICOMDIR that the pass has seen, in order of their paths."""
         with self._pool.transaction("list directories") as conn:
             rows = conn.execute(
-                "select path from source_file where source_id = %s and state = 'directory' order by path", (source_id,)
+                "select path from source_file where source_id = %s and pass = %s and state = 'directory' order by path",
+                (source_id, number),
             ).fetchall()
         return tuple(Path(os.fsdecode(bytes(row[0]))) for row in rows)
 
-    def holding(self, source_id: int, sop_uids: Sequence[Uid]) -> frozenset[Uid]:
-        """Those of the instances that some file holds, sound or not."""
+    def holding(self, source_id: int, number: int, sop_uids: Sequence[Uid]) -> frozenset[Uid]:
+        """Those of the instances that some file which the pass has seen holds, sound or not."""
         with self._pool.transaction("find instances") as conn:
             rows = conn.execute(
                 "select distinct sop_uid from source_file"
-                " where source_id = %s and sop_uid = any(%s) and state in ('dicom', 'damaged')",
-                (source_id, list(sop_uids)),
+                " where source_id = %s and pass = %s and sop_uid = any(%s) and state in ('dicom', 'damaged')",
+                (source_id, number, list(sop_uids)),
             ).fetchall()
         return frozenset(row[0] for row in rows)
 
-    def beside(self, source_id: int, folder: Path, named: Sequence[Uid]) -> int:
-        """Instances in files below `folder` that are not among the named ones."""
+    def beside(self, source_id: int, number: int, folder: Path, named: Sequence[Uid]) -> int:
+        """Instances in files below `folder`, as the pass has seen them, that are not among the named ones."""
         prefix = os.fsencode(folder) + b"/"
         with self._pool.transaction("count unnamed instances") as conn:
             row = conn.execute(
-                "select count(distinct sop_uid) from source_file where source_id = %s and state = 'dicom'"
-                " and substring(path from 1 for %s) = %s and sop_uid <> all(%s)",
-                (source_id, len(prefix), prefix, list(named)),
+                "select count(distinct sop_uid) from source_file where source_id = %s and pass = %s"
+                " and state = 'dicom' and substring(path from 1 for %s) = %s and sop_uid <> all(%s)",
+                (source_id, number, len(prefix), prefix, list(named)),
             ).fetchone()
         assert row is not None  # an aggregate without grouping has one row
         return row[0]
@@ -305,17 +306,22 @@ on conflict on constraint one_row_per_file do update set pass = excluded.pass, s
   series_uid = excluded.series_uid, sop_uid = excluded.sop_uid, sop_class = excluded.sop_class,
   transfer_syntax = excluded.transfer_syntax, reason = excluded.reason"""
 
-# The first file that says something of a study is believed; modalities add up.
+# The first file of a pass that says something of a study is believed, before what earlier passes read.
+# Modalities add up.
 _PUT_STUDY = """
 insert into source_study as s (source_id, study_uid, patient_id, issuer, pass, patient_name, birth_date, sex, accession,
   study_date, study_time, description, modalities)
 values (%(source)s, %(study)s, %(id)s, %(issuer)s, %(pass)s, %(name)s, %(born)s, %(sex)s, %(accession)s, %(date)s,
   %(time)s, %(description)s, %(modality)s)
 on conflict (source_id, study_uid, patient_id, issuer) do update set pass = excluded.pass,
-  patient_name = coalesce(s.patient_name, excluded.patient_name),
-  birth_date = coalesce(s.birth_date, excluded.birth_date), sex = coalesce(s.sex, excluded.sex),
-  accession = coalesce(s.accession, excluded.accession), study_date = coalesce(s.study_date, excluded.study_date),
-  study_time = coalesce(s.study_time, excluded.study_time), description = coalesce(s.description, excluded.description),
+  patient_name = coalesce(
+    case when s.pass = excluded.pass then s.patient_name end, excluded.patient_name, s.patient_name),
+  birth_date = coalesce(case when s.pass = excluded.pass then s.birth_date end, excluded.birth_date, s.birth_date),
+  sex = coalesce(case when s.pass = excluded.pass then s.sex end, excluded.sex, s.sex),
+  accession = coalesce(case when s.pass = excluded.pass then s.accession end, excluded.accession, s.accession),
+  study_date = coalesce(case when s.pass = excluded.pass then s.study_date end, excluded.study_date, s.study_date),
+  study_time = coalesce(case when s.pass = excluded.pass then s.study_time end, excluded.study_time, s.study_time),
+  description = coalesce(case when s.pass = excluded.pass then s.description end, excluded.description, s.description),
   modalities = (select array_agg(distinct m order by m) from unnest(s.modalities || excluded.modalities) m)
 where s.pass < excluded.pass or not s.modalities @> excluded.modalities or s.study_date is null"""
 

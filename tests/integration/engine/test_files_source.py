@@ -1,5 +1,6 @@
 """The export of a vendor as a source: indexed, moved through the same engine, read back; damage told and kept."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from pydicom.data import get_testdata_file
 from actors.files.index import Indexed, index_tree
 from actors.files.source import FileTree
 from actors.options import FilesSource
-from actors.source import SourceUnreachable, StudyWindow
+from actors.source import MoveEnd, MoveTarget, SourceUnreachable, StudyWindow
 from actors.start import start_mover
 from cluster.inventory.options import InventoryOptions
 from cluster.inventory.plan import Plan
@@ -163,6 +164,71 @@ def test_a_second_look_reads_only_what_changed(exported: Any, tmp_path: Path) ->
 
     assert read[-1] == 0
     assert sum(one.instance_count or 0 for one in answered(job)) == sum(one.instance_count or 0 for one in first) - 1
+
+
+def test_a_file_that_goes_between_two_looks_is_missing_as_soon_as_the_second(exported: Any, tmp_path: Path) -> None:
+    root = tmp_path / "cd"
+    shutil.copytree(DICOMDIRS, root, ignore=shutil.ignore_patterns("TINY*", "DICOMDIR-*"))
+    job = exported(root)
+    job.index()
+
+    next(root.joinpath("98892003", "MR700").iterdir()).unlink()
+    found = job.index()
+
+    assert (found.counts[FileState.DICOM], found.counts[FileState.MISSING]) == (30, 1)
+    assert sum(one.instance_count or 0 for one in answered(job)) == 31
+
+
+def test_a_disk_error_in_one_file_stops_neither_the_look_nor_a_mover_and_is_looked_at_again(
+    exported: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = export(synthetic_archive(studies=2), tmp_path / "export")
+    job, bad, pread = exported(tmp_path / "export"), files[0].stat().st_ino, os.pread
+
+    def failing(descriptor: int, length: int, start: int) -> bytes:
+        if os.fstat(descriptor).st_ino == bad:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return pread(descriptor, length, start)
+
+    monkeypatch.setattr("storage.spool.os.pread", failing)
+    first = job.index()
+    monkeypatch.undo()
+    second = job.index()
+    hurt = next(iter(synthetic_archive(studies=2).manifest())).study_uid
+    study = next(one for one in answered(job) if one.study_uid == hurt)
+    monkeypatch.setattr("storage.spool.os.pread", failing)
+    moved = job.tree(lambda incoming: 0).retrieve(MoveTarget(study_uid=study.study_uid), "", lambda: False)
+
+    assert (first.counts[FileState.DAMAGED], first.counts[FileState.DICOM]) == (1, len(files) - 1)
+    assert second.counts == {FileState.DICOM: len(files)}
+    assert (moved.end, moved.failed, moved.completed) == (MoveEnd.PARTIAL, 1, (study.instance_count or 0) - 1)
+    assert job.engine.kinds() == {"FILE_DAMAGED"}
+
+
+def test_links_are_told_of_and_not_followed(exported: Any, tmp_path: Path) -> None:
+    files = export(synthetic_archive(studies=1), tmp_path / "export")
+    (tmp_path / "export" / "again").symlink_to(files[0])
+    (tmp_path / "export" / "round").symlink_to(tmp_path / "export", target_is_directory=True)
+    job = exported(tmp_path / "export")
+
+    found = job.index()
+
+    assert found.counts == {FileState.DICOM: len(files), FileState.DAMAGED: 2}
+    assert job.engine.kinds() == {"FILE_DAMAGED"}
+
+
+def test_a_name_that_was_corrected_in_the_files_replaces_the_earlier_one(exported: Any, tmp_path: Path) -> None:
+    path = tmp_path / "export" / "one"
+    path.parent.mkdir()
+    original = Path(str(get_testdata_file("CT_small.dcm"))).read_bytes()
+    path.write_bytes(original)
+    job = exported(path.parent)
+    job.index()
+
+    path.write_bytes(original.replace(b"CompressedSamples^CT1", b"DecompressedSamp^CT21"))
+    job.index()
+
+    assert [one.patient_name for one in answered(job)] == ["DecompressedSamp^CT21"]
 
 
 def test_an_export_that_is_not_mounted_is_not_an_empty_one(exported: Any, tmp_path: Path) -> None:
