@@ -1,12 +1,13 @@
 """A DICOMweb service as a source: asked by QIDO-RS, retrieved from by WADO-RS (PS3.18 sections 10.4 and 10.6).
 
 Nothing is sent to a receiver: each instance that was fetched is handed to the same handler that a receiver would, in
-the caller's thread. Instances are fetched one by one: a response that breaks off cannot be taken up again, and one
-instance is the least that is lost. They are asked for as stored; a service that transcodes all the same is found out by
-`limosa check`, not here.
+the caller's thread. A study or series comes in one response, and what a response that breaks off has brought so far is
+kept; what is still missing is asked for in smaller pieces, down to single instances. They are asked for as stored;
+what a service transcodes all the same is delivered as it came.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -35,7 +36,7 @@ from imaging.uid import InvalidUid, Uid, parse_uid
 from storage.dicomweb.client import Busy, WebClient
 from storage.dicomweb.options import WebAccess
 from storage.dicomweb.records import JSON, STUDY, Record, number, records, uid, values
-from storage.dicomweb.service import WebService
+from storage.dicomweb.service import Partial, WebService
 from storage.errors import IntegrityError, Rejected, Retryable, StorageError
 
 PAGE = 500
@@ -140,50 +141,63 @@ class WebSource:
         )
 
     def retrieve(self, target: MoveTarget, receiver: str, stop: Callable[[], bool]) -> MoveOutcome:
-        listed = self.list_instances(target.study_uid)
-        wanted = [
-            ref
-            for ref in listed.instances
-            if target.series_uid in (None, ref.series_uid) and (not target.sop_uids or ref.sop_uid in target.sop_uids)
-        ]
-        held = 0
-        failed: list[Uid] = []
-        for ref in wanted:
+        if self._landing is None:
+            raise RuntimeError("this source was opened for questions only")
+        tally = _Tally()
+        try:
+            fetch = self._one_by_one if target.sop_uids else self._together
+            whole = fetch(target, tally, stop)
+        except Busy:
+            return tally.outcome(MoveEnd.BUSY)
+        except (Retryable, IntegrityError, _Stopped):
+            return tally.outcome(MoveEnd.LOST)
+        return tally.outcome(MoveEnd.SUCCESS if whole and not tally.failed else MoveEnd.PARTIAL)
+
+    def _together(self, target: MoveTarget, tally: "_Tally", stop: Callable[[], bool]) -> bool:
+        """A study or series came in one response; False where the service says that it is not whole."""
+        try:
+            for part in self._service.retrieve(target.study_uid, target.series_uid):
+                if stop():
+                    raise _Stopped
+                self._hand_over(part, None, tally)
+        except FileNotFoundError:
+            return True
+        except (Partial, Rejected):
+            return False
+        return True
+
+    def _one_by_one(self, target: MoveTarget, tally: "_Tally", stop: Callable[[], bool]) -> bool:
+        for sop_uid in target.sop_uids:
             if stop():
-                return MoveOutcome(end=MoveEnd.LOST)
+                raise _Stopped
             try:
-                taken = self._fetch(target.study_uid, ref)
-            except Busy:
-                return MoveOutcome(end=MoveEnd.BUSY, completed=held, failed=len(failed))
-            except Retryable:
-                return MoveOutcome(end=MoveEnd.LOST, completed=held, failed=len(failed))
+                series_uid = target.series_uid or self._series_of(target.study_uid, sop_uid)
+                self._hand_over(self._service.instance(target.study_uid, series_uid, sop_uid), sop_uid, tally)
             except (Rejected, IntegrityError, FileNotFoundError):
-                taken = False
-            held += taken
-            if not taken:
-                failed.append(ref.sop_uid)
-        whole = listed.complete and not failed
-        return MoveOutcome(
-            end=MoveEnd.SUCCESS if whole else MoveEnd.PARTIAL,
-            status=0 if whole else 0xB000,
-            completed=held,
-            failed=len(failed),
-            warning=0,
-            failed_sop_uids=tuple(failed),
-        )
+                tally.failed.append(sop_uid)
+        return True
+
+    def _series_of(self, study_uid: Uid, sop_uid: Uid) -> Uid:
+        series_uid = self._service.instances(study_uid).get(sop_uid)
+        if series_uid is None:
+            raise FileNotFoundError("the service lists no such instance")
+        return series_uid
 
     def close(self) -> None:
         self._client.close()
 
-    def _fetch(self, study_uid: Uid, ref: InstanceRef) -> bool:
-        """Whether the handler holds the instance."""
-        if self._landing is None:
-            raise RuntimeError("this source was opened for questions only")
+    def _hand_over(self, pieces: Iterator[bytes], sop_uid: Uid | None, tally: "_Tally") -> None:
+        """The handler was asked to hold one instance. `sop_uid`: what it was asked for by, None: not alone."""
+        assert self._landing is not None  # `retrieve` has looked
         landing = self._landing()
         try:
-            for piece in self._service.instance(study_uid, ref.series_uid, ref.sop_uid):
+            for piece in pieces:
                 landing.write(piece)
-            return self._handler(_incoming(ref, landing.octets(), self._service.place)) == HELD
+            incoming = _incoming(sop_uid, landing.octets(), self._service.place)
+            if self._handler(incoming) == HELD:
+                tally.held += 1
+            else:
+                tally.failed.append(incoming.sop_uid)
         finally:
             landing.release()
 
@@ -195,6 +209,25 @@ class WebSource:
             if answer.status != 200:
                 raise answer.error()
             return records(answer.body())
+
+
+class _Stopped(Exception):
+    """The caller wants no more."""
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What became of the instances of one retrieve."""
+
+    held: int = 0
+    failed: list[str] = field(default_factory=list)
+
+    def outcome(self, end: MoveEnd) -> MoveOutcome:
+        status = {MoveEnd.SUCCESS: 0, MoveEnd.PARTIAL: 0xB000}.get(end)
+        failed = tuple(self.failed)
+        return MoveOutcome(
+            end=end, status=status, completed=self.held, failed=len(failed), warning=0, failed_sop_uids=failed
+        )
 
 
 def _params(window: StudyWindow) -> dict[str, str | int]:
@@ -234,12 +267,14 @@ def _words(record: Record, tag: str) -> Iterator[str]:
             yield str(told).replace("\0", " ").strip()
 
 
-def _incoming(ref: InstanceRef, fetched: Octets, place: str) -> Incoming:
+def _incoming(asked: Uid | None, fetched: Octets, place: str) -> Incoming:
     """The dataset behind file meta of ours; what has no envelope is handed over as it came, and rejected there."""
     peer = Peer(calling_ae="", called_ae="", address=place)
+    sop_uid: str = asked or ""
     try:
         envelope = split_part10(fetched)
-        meta = MemoryOctets(encode_meta(envelope.sop_class, ref.sop_uid, envelope.transfer_syntax))
+        sop_uid = sop_uid or envelope.sop_uid or ""
+        meta = MemoryOctets(encode_meta(envelope.sop_class, sop_uid or None, envelope.transfer_syntax))
     except (MalformedDataset, InvalidUid):
         offset, syntax, whole, sop_class = 0, parse_uid(EXPLICIT_LE), fetched, ""
     else:
@@ -248,7 +283,7 @@ def _incoming(ref: InstanceRef, fetched: Octets, place: str) -> Incoming:
     return Incoming(
         peer=peer,
         sop_class=sop_class,
-        sop_uid=ref.sop_uid,
+        sop_uid=sop_uid,
         transfer_syntax=syntax,
         move_originator_ae=None,
         move_originator_id=None,

@@ -55,6 +55,10 @@ class Faults:
     """So many store requests are carried out and then get no answer."""
     rewrite: Callable[[bytes], bytes] | None = None
     """What comes back in place of a stored file."""
+    cut_retrieves: int = 0
+    """So many retrieves of several instances break off inside the second one."""
+    partial: bool = False
+    """Retrieves of several instances leave the last out, and say so (206)."""
 
 
 class WebArchive:
@@ -159,13 +163,18 @@ class _Handler(BaseHTTPRequestHandler):
             page = [_record(each) for each in found[start : start + 1000]]
             self._json(200 if page else 204, page)
             return
+        if several := re.fullmatch(r"/dicom-web/studies/([\d.]+)(?:/series/([\d.]+))?", path):
+            with archive.lock:
+                found = [each for each in archive.held.values() if several[2] in (None, each.series)]
+            self._instances(sorted((each for each in found if each.study == several[1]), key=lambda each: each.sop))
+            return
         one = re.fullmatch(r"/dicom-web/studies/([\d.]+)/series/([\d.]+)/instances/([\d.]+)", path)
         with archive.lock:
             held = archive.held.get(one[3]) if one else None
         if one is None or held is None or (held.study, held.series) != (one[1], one[2]):
             self._empty(404, {})
             return
-        self._instance(held)
+        self._instances([held])
 
     def do_POST(self) -> None:
         archive = self.archived
@@ -247,22 +256,36 @@ class _Handler(BaseHTTPRequestHandler):
             held = held.partition(b"\r\n\r\n")[2]
             writing = (self.archived.folder / token_hex(8)).open("wb")
 
-    def _instance(self, held: Held) -> None:
-        rewrite = self.archived.faults.rewrite
+    def _instances(self, every: list[Held]) -> None:
+        faults = self.archived.faults
+        if not every:
+            self._empty(404, {})
+            return
+        several = len(every) > 1
+        partial = several and faults.partial
+        with self.archived.lock:
+            cut = several and faults.cut_retrieves > 0
+            faults.cut_retrieves -= cut
+        sent = (every[:-1] if partial else every)[: 2 if cut else None]
+        rewrite = faults.rewrite
+        contents = [each.file if rewrite is None else rewrite(each.file.read_bytes()) for each in sent]
+        sizes = [len(each) if isinstance(each, bytes) else each.stat().st_size for each in contents]
         boundary = token_hex(8)
-        head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+        head = f"\r\n--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
         end = f"\r\n--{boundary}--\r\n".encode()
-        content = rewrite(held.file.read_bytes()) if rewrite else None
-        size = held.file.stat().st_size if content is None else len(content)
-        self.send_response(200)
+        self.send_response(206 if partial else 200)
         self.send_header("Content-Type", f'multipart/related; type="application/dicom"; boundary={boundary}')
-        self.send_header("Content-Length", str(len(head) + size + len(end)))
+        self.send_header("Content-Length", str(sum(sizes) + len(head) * len(contents) + len(end)))
         self.end_headers()
-        self.wfile.write(head)
-        if content is not None:
-            self.wfile.write(content)
-        else:
-            with held.file.open("rb") as file:
+        for number, content in enumerate(contents):
+            self.wfile.write(head)
+            if cut and number:
+                self.close_connection = True
+                return
+            if isinstance(content, bytes):
+                self.wfile.write(content)
+                continue
+            with content.open("rb") as file:
                 while piece := file.read(PIECE):
                     self.wfile.write(piece)
         self.wfile.write(end)

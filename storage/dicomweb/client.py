@@ -28,9 +28,10 @@ PAUSE = 1.0
 """Seconds before another try where the service names none; doubles."""
 LONGEST_PAUSE = 30.0
 """Seconds a lane waits itself; a service that wants more gets the lane's whole rest."""
+PIECE = 1 << 20
+"""Bytes of an answer or a request that are held at a time, at most."""
 ANSWER_CAP = 256 << 20
 """Bytes of one JSON answer: a study of 200,000 instances is listed in about as much."""
-PIECE = 1 << 20
 
 _BUSY = frozenset({429, 503})
 _PASSING = frozenset({408, 425, 500, 502, 504})
@@ -73,9 +74,9 @@ class Answer:
         return self._response.headers.get(name, "")
 
     def pieces(self) -> Iterator[bytes]:
-        """The body as it comes. Raises `Retryable` where the connection ends first."""
+        """The body as it comes; where the connection ends first, what came before that, then `Retryable` is raised."""
         try:
-            yield from self._response.iter_raw(PIECE)
+            yield from self._response.iter_raw()
         except httpx.HTTPError as error:
             raise _away(error, self._operation, self._place) from error
 

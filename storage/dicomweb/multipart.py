@@ -48,6 +48,25 @@ def boundary_of(content_type: str) -> str | None:
     return boundary if 0 < len(boundary) <= BOUNDARY_CAP and boundary.isascii() else None
 
 
+def parts(pieces: Iterator[bytes], boundary: str) -> Iterator[Iterator[bytes]]:
+    """The content of each part of a message, in pieces; what the caller leaves of one is passed over.
+
+    Raises
+    ------
+    IntegrityError
+        It is no such message, or it ends before its last part does.
+    """
+    source = _Source(pieces)
+    mark = b"--" + boundary.encode("ascii")
+    source.skip(mark, HEADER_CAP)  # a preamble is allowed and means nothing
+    while source.peek(2) != b"--":
+        source.skip(b"\r\n\r\n", HEADER_CAP)
+        content = source.until(b"\r\n" + mark)
+        yield content
+        for _ in content:
+            pass
+
+
 def first_part(pieces: Iterator[bytes], boundary: str) -> Iterator[bytes]:
     """The content of the only part of a message, in pieces.
 
@@ -56,13 +75,13 @@ def first_part(pieces: Iterator[bytes], boundary: str) -> Iterator[bytes]:
     IntegrityError
         It is no such message, it ends before the part does, or another part follows.
     """
-    source = _Source(pieces)
-    mark = b"--" + boundary.encode("ascii")
-    source.skip(mark, HEADER_CAP)  # a preamble is allowed and means nothing
-    source.skip(b"\r\n\r\n", HEADER_CAP)
-    yield from source.until(b"\r\n" + mark)
-    if source.take(2) != b"--":
-        raise _broken("another part follows")
+    every = parts(pieces, boundary)
+    for content in every:
+        yield from content
+        if next(every, None) is not None:
+            raise _broken("another part follows")
+        return
+    raise _broken("no part where one should be")
 
 
 class _Source:
@@ -70,11 +89,10 @@ class _Source:
         self._pieces = pieces
         self._held = b""
 
-    def take(self, count: int) -> bytes:
+    def peek(self, count: int) -> bytes:
         while len(self._held) < count and self._fill():
             pass
-        taken, self._held = self._held[:count], self._held[count:]
-        return taken
+        return self._held[:count]
 
     def skip(self, mark: bytes, most: int) -> None:
         """Everything up to and with `mark` is gone."""

@@ -6,7 +6,7 @@ from functools import partial
 from imaging.octets import Octets
 from imaging.uid import Uid
 from storage.dicomweb.client import Answer, WebClient
-from storage.dicomweb.multipart import DICOM, boundary_of, first_part, fresh_boundary, related
+from storage.dicomweb.multipart import DICOM, boundary_of, first_part, fresh_boundary, parts, related
 from storage.dicomweb.records import JSON, SERIES, SOP_INSTANCE, StoreReport, records, store_report, uid
 from storage.errors import IntegrityError, Rejected
 
@@ -20,6 +20,10 @@ AS_STORED = f'multipart/related; type="{DICOM}"; transfer-syntax=*'
 
 _REPORTING = frozenset({200, 202, 409})
 _GONE = frozenset({404, 410})
+
+
+class Partial(Exception):
+    """The service sent what it could and says that this is not all (206, PS3.18 section 10.4.3.1)."""
 
 
 class NotWhole(Exception):
@@ -84,6 +88,24 @@ class WebService:
             if answer.status != 200:
                 raise answer.error()
             yield from _content(answer)
+
+    def retrieve(self, study_uid: Uid, series_uid: Uid | None) -> Iterator[Iterator[bytes]]:
+        """Each Part-10 file of a study, or of one series of it, as the service stores it (WADO-RS), in pieces.
+
+        Raises `FileNotFoundError`, and `Partial` after the last one, too.
+        """
+        path = f"/studies/{study_uid}" if series_uid is None else f"/studies/{study_uid}/series/{series_uid}"
+        with self._client.exchange("GET", path, accept=AS_STORED) as answer:
+            if answer.status in (*_GONE, 204):
+                raise FileNotFoundError("the service has no such study or series")
+            if answer.status not in (200, 206):
+                raise answer.error()
+            boundary = boundary_of(answer.header("Content-Type"))
+            if boundary is None:
+                raise IntegrityError("it sent something else than instances", operation="read", place=self.place)
+            yield from parts(answer.pieces(), boundary)
+            if answer.status == 206:
+                raise Partial
 
     def store(self, study_uid: Uid, parts: Sequence[Octets]) -> StoreReport:
         """What the service says of these instances, all of the study (STOW-RS). Raises `NotWhole`, too."""

@@ -1,5 +1,6 @@
 """A DICOMweb service as a source: what Orthanc holds arrives as it holds it."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -16,7 +17,9 @@ from imaging.uid import Uid
 from infra.simulator import Archive, synthetic_archive
 from infra.simulator.peers import ORTHANC_WEB, OrthancPeer
 from infra.simulator.webarchive import WebArchive
+from storage.budget import MemoryBudget
 from storage.ledger.records import Verdict
+from storage.spool import LandingPlace, Spool
 
 
 def options(url: str, **more: Any) -> DicomwebSource:
@@ -91,7 +94,8 @@ def test_a_service_is_asked_by_the_same_windows_as_a_pacs(free_port: Any, tmp_pa
 def test_a_study_that_the_service_does_not_have_brings_nothing(tmp_path: Path) -> None:
     came: list[str] = []
     with WebArchive(tmp_path / "web") as web:
-        source = WebSource(options(web.url), lambda incoming: came.append(incoming.sop_uid) or 0, None)
+        place = LandingPlace(Spool(tmp_path / "spool"), MemoryBudget(1 << 20), 1 << 20)
+        source = WebSource(options(web.url), lambda incoming: came.append(incoming.sop_uid) or 0, place.open)
 
         outcome = source.retrieve(MoveTarget(study_uid=Uid("1.2.3")), "", lambda: False)
 
@@ -104,3 +108,55 @@ def test_a_service_that_is_away_is_unreachable(free_port: Any) -> None:
     with pytest.raises(SourceUnreachable):
         source.echo()
     assert source.find_studies(StudyWindow()).end is FindEnd.LOST
+
+
+def filled(web: WebArchive, archive: Archive, folder: Path) -> WebArchive:
+    for image, file in zip(archive.manifest(), files_of(archive, folder), strict=True):
+        assert web.take(image.study_uid, file) == (image.sop_uid, None)
+    return web
+
+
+@pytest.fixture
+def fetching(tmp_path: Path) -> Iterator[Any]:
+    """A service with one study of several series, a source that fetches from it, and what came."""
+    archive = Archive(max(synthetic_archive(studies=9, side=8).studies(), key=len))
+    place = LandingPlace(Spool(tmp_path / "spool"), MemoryBudget(16 << 20), 1 << 20)
+    came: list[str] = []
+    with WebArchive(tmp_path / "web") as web:
+        filled(web, archive, tmp_path / "files")
+        source = WebSource(options(web.url), lambda incoming: came.append(incoming.sop_uid) or 0, place.open)
+        yield web, source, archive.manifest(), came
+        source.close()
+
+
+def test_a_study_comes_in_one_answer_and_a_series_in_one(fetching: Any) -> None:
+    web, source, manifest, came = fetching
+    study, series = Uid(manifest.study_uids[0]), next(iter(manifest)).series_uid
+
+    whole = source.retrieve(MoveTarget(study_uid=study), "", lambda: False)
+    all_of_it, asked = sorted(came), web.count("GET")
+    came.clear()
+    part = source.retrieve(MoveTarget(study_uid=study, series_uid=Uid(series)), "", lambda: False)
+
+    assert (whole.end, whole.completed, asked) == (MoveEnd.SUCCESS, len(all_of_it), 1)
+    assert all_of_it == sorted(manifest.sop_uids(study))
+    assert (part.end, sorted(came)) == (MoveEnd.SUCCESS, sorted(m.sop_uid for m in manifest if m.series_uid == series))
+
+
+def test_what_an_answer_that_breaks_off_brought_is_kept(fetching: Any) -> None:
+    web, source, manifest, came = fetching
+    web.faults.cut_retrieves = 1
+
+    outcome = source.retrieve(MoveTarget(study_uid=Uid(manifest.study_uids[0])), "", lambda: False)
+
+    assert (outcome.end, outcome.completed, len(came)) == (MoveEnd.LOST, 1, 1)
+
+
+def test_a_partial_answer_is_no_success(fetching: Any) -> None:
+    web, source, manifest, came = fetching
+    web.faults.partial = True
+
+    outcome = source.retrieve(MoveTarget(study_uid=Uid(manifest.study_uids[0])), "", lambda: False)
+
+    left = len(manifest) - 1
+    assert (outcome.end, outcome.completed, len(came)) == (MoveEnd.PARTIAL, left, left)
