@@ -2,10 +2,10 @@
 
 from typing import assert_never
 
-from actors.dimse.incoming import InstanceHandler
+from actors.dimse.incoming import InstanceHandler, nobody
 from actors.dimse.landing import LandingFactory
 from actors.dimse.scu import DimseSource
-from actors.files.source import FileTree, nobody
+from actors.files.source import FileTree
 from actors.options import AnySource, DicomwebSource, FilesSource
 from actors.options import DimseSource as DimseOptions
 from actors.source import Source
@@ -21,10 +21,10 @@ def open_source(
     landing: LandingFactory | None = None,
 ) -> Source:
     """A conversation with the source. `handler` gets what a source hands over itself, put down in `landing` where it
-    has to be; a PACS sends to a receiver."""
+    has to be; a PACS that is asked by C-MOVE sends to a receiver."""
     match options:
         case DimseOptions():
-            return DimseSource(options)
+            return DimseSource(options, handler, landing)
         case FilesSource():
             return FileTree(options.roots, source_id, ledger, handler)
         case DicomwebSource():

@@ -114,8 +114,11 @@ class SourceProfile(Options):
     stable: bool = Field(default=True, description="two retrieves of a study give equal UIDs and bytes")
 
 
+C_GET = "c-get"
+
+
 class DimseSource(Options):
-    """A PACS spoken to by C-FIND and C-MOVE."""
+    """A PACS spoken to by C-FIND and by C-MOVE or C-GET."""
 
     kind: Literal["dimse"] = "dimse"
     name: str = Field(default="source", pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
@@ -123,21 +126,41 @@ class DimseSource(Options):
     port: Port
     ae_title: AeTitle = Field(description="the archive's AE title")
     calling_ae_title: AeTitle = Field(default=CALLING_AE, description="the AE title we call with")
+    retrieve: Literal["c-move", "c-get"] = Field(
+        default="c-move", description="c-get: it sends on our own association, and needs no receiver"
+    )
     associations: Associations = Field(
         default=AUTO,
-        description='C-MOVEs at once, all movers together: a number, a range ("2-12"), or "auto", which is "2-8"',
+        description='retrieves at once, all movers together: a number, a range ("2-12"), or "auto", which is "2-8"',
+    )
+    processes: int = Field(
+        default=1, ge=1, le=64, description="mover processes, with c-get; with c-move each receiver says its own"
     )
     find_timeout: timedelta = Field(default=timedelta(minutes=5), description="longest wait for one C-FIND message")
-    move_timeout: timedelta = Field(default=timedelta(minutes=30), description="longest silence during a C-MOVE")
+    move_timeout: timedelta = Field(default=timedelta(minutes=30), description="longest silence during a retrieve")
     quiet: timedelta = Field(
         default=timedelta(seconds=10),
-        description="after the final C-MOVE answer: this long without an arrival means no more will come",
+        description="after the final C-MOVE answer: this long without an arrival means no more will come; 0 with c-get",
     )
     quiet_limit: timedelta = Field(
         default=timedelta(minutes=2), description="longest wait for stragglers after the final answer"
     )
     profile: SourceProfile = Field(default_factory=SourceProfile)
     tls: TlsOptions | None = Field(default=None, description="absent: plain TCP")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_follows_a_get(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("retrieve") == C_GET:
+            # What was asked for by C-GET comes before its final answer, or not at all.
+            return {"quiet": timedelta(0), **values}
+        return values
+
+    @model_validator(mode="after")
+    def _processes_are_of_what_receives(self) -> "DimseSource":
+        if self.processes > 1 and self.retrieve != C_GET:
+            raise ValueError('processes: with c-move they are set in [[receivers]]; here only with retrieve = "c-get"')
+        return self
 
     @property
     def bounds(self) -> Bounds:
@@ -217,8 +240,11 @@ class DicomwebSource(WebAccess):
 
 
 AnySource: TypeAlias = DimseSource | FilesSource | DicomwebSource
-SELF_SERVED = (FilesSource, DicomwebSource)
-"""Sources that hand instances over in the process that asks: they need no receiver."""
+
+
+def self_served(source: AnySource) -> bool:
+    """Whether instances are handed over in the process that asks: then no receiver is needed."""
+    return not isinstance(source, DimseSource) or source.retrieve == C_GET
 
 
 def source_kind(value: Any) -> str:

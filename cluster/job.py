@@ -19,7 +19,7 @@ from actors.coercion_options import NO_COERCION, CoercionOptions
 from actors.destination_options import DimseOptions
 from actors.dose_options import NO_DOSE, DoseOptions
 from actors.identity_options import IdentityOptions
-from actors.options import SELF_SERVED, DimseSource, MoverLimits, Options, Receiver, SourceOptions
+from actors.options import DimseSource, MoverLimits, Options, Receiver, SourceOptions, self_served
 from cluster.inventory.options import InventoryOptions
 from cluster.job_errors import ENV_PREFIX, JobFileError, Mistake, explain
 from cluster.planning.accession_options import AccessionOptions
@@ -188,10 +188,14 @@ class Job(BaseSettings):
             )
         if self.cluster.ray != "local" and any(item.endpoint_url == EMBEDDED for item in self._s3()):
             problems.append('destinations: endpoint_url "embedded" is out of reach for a Ray cluster elsewhere')
-        if isinstance(self.source, SELF_SERVED) and self.receivers:
-            problems.append(f"receivers: a source of kind {self.source.kind} sends to nobody; leave [[receivers]] out")
-        if not isinstance(self.source, SELF_SERVED) and not self.receivers:
-            problems.append("receivers: at least one is needed, a title of ours that the source sends to")
+        if self_served(self.source) and self.receivers:
+            what = 'retrieve = "c-get"' if self.source.kind == "dimse" else f"kind {self.source.kind}"
+            problems.append(f"receivers: a source of {what} sends to nobody; leave [[receivers]] out")
+        if not self_served(self.source) and not self.receivers:
+            problems.append(
+                "receivers: at least one is needed, a title of ours that the source sends to; where none can be "
+                'registered there, source.retrieve = "c-get" needs none'
+            )
         problems += _repeated(
             "receivers: two share the AE title and port", [(r.ae_title, r.port) for r in self.receivers]
         )

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from actors.dimse.incoming import InstanceHandler
+from actors.dimse.incoming import InstanceHandler, nobody
 from actors.dimse.receiver import Receiver
 from actors.dimse.tls import receiver_context
-from actors.files.source import nobody
 from actors.opening import open_source
 from actors.source import Source
 from cluster.job import Job

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from actors.options import SELF_SERVED, Receiver
+from actors.options import Receiver, self_served
 from actors.setup import FeederSetup, JobSetup, MoverSetup, ValidatorSetup
 from actors.start import start_feeder, start_mover, start_validator
 from cluster.job import Job
@@ -37,7 +37,7 @@ def job_setup(
 
 def movers(job: Job, setup: JobSetup) -> list[tuple[int, list[Worker]]]:
     """For each receiver: how many processes it starts with, and a mover for each that it may ever have."""
-    if isinstance(job.source, SELF_SERVED):
+    if self_served(job.source):
         return [(job.source.processes, _without_receiver(job.source.processes, setup))]
     found: list[tuple[int, list[Worker]]] = []
     for number, receiver in enumerate(job.receivers, start=1):

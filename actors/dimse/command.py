@@ -53,6 +53,7 @@ class Verb(IntEnum):
     """Command field of the requests (PS3.7 table E.1-1); the response adds `RESPONSE`."""
 
     C_STORE = 0x0001
+    C_GET = 0x0010
     C_FIND = 0x0020
     C_MOVE = 0x0021
     C_ECHO = 0x0030

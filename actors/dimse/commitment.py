@@ -10,7 +10,8 @@ from datetime import timedelta
 from struct import Struct
 
 from actors.dimse.command import Command, Tag, Verb
-from actors.dimse.conversation import Conversation, Endpoint
+from actors.dimse.connecting import Endpoint
+from actors.dimse.conversation import Conversation
 from actors.dimse.negotiation import EXPLICIT_LE, IMPLICIT_LE
 from actors.dimse.violation import PeerGone, ProtocolViolation
 from imaging.elements import Element, Encoding, Walker, scan

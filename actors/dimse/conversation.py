@@ -1,10 +1,11 @@
 """One association as requestor, one operation at a time: open, ask, hear, release.
 
+A peer that was given the SCU role for storage classes (PS3.7 annex D.3.3.4) may send instances while it is asked.
+
 Answers are matched by message id, so a late one can never be taken for the next question's: after any anomaly the
 association is aborted and a new one opened, which costs milliseconds.
 """
 
-import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from actors.dimse import pdata
-from actors.dimse.associate import AssociateRequest, Proposal, accepted
+from actors.dimse.associate import AssociateRequest, Proposal, Role, accepted
 from actors.dimse.command import (
     HAS_DATASET,
     NO_DATASET,
@@ -24,14 +25,15 @@ from actors.dimse.command import (
     encode_response,
     parse_command,
 )
+from actors.dimse.connecting import OPENING, Endpoint, connect, tls_refused
+from actors.dimse.inbound import Inbound, Storage
+from actors.dimse.incoming import Peer
 from actors.dimse.items import decode_accept, decode_rejection, encode_request
 from actors.dimse.limits import COMMAND_CAP, MAX_PDU
 from actors.dimse.violation import PeerGone, ProtocolViolation, Violation
 from actors.dimse.wire import RELEASE_RP, RELEASE_RQ, Pdu, Wire, abort, never
 from actors.source import SourceUnreachable
 
-OPENING = timedelta(seconds=30)
-"""For TCP, TLS and the answer to A-ASSOCIATE-RQ, each."""
 LEAVING = timedelta(seconds=2)
 """For the answer to A-RELEASE-RQ and for reading our A-ABORT."""
 IDENTIFIER_CAP = 8 << 20
@@ -40,7 +42,7 @@ LEAST_PDU = 4 << 10
 """Smallest maximum a peer may set that we follow; smaller ones would make every PDU mostly header."""
 
 _REJECTED_FOR_GOOD = 1
-_MANY_ANSWERS = (Verb.C_FIND, Verb.C_MOVE)
+_MANY_ANSWERS = (Verb.C_FIND, Verb.C_MOVE, Verb.C_GET)
 """Where "pending" is an answer: anywhere else it would only keep us waiting."""
 _REASONS = {
     (1, 2): "application context not supported",
@@ -51,17 +53,6 @@ _REASONS = {
     (3, 2): "local limit exceeded",
 }
 """By source and reason (PS3.8 table 9-21)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """Where a peer listens and who is who."""
-
-    host: str
-    port: int
-    called_ae: str
-    calling_ae: str
-    tls: ssl.SSLContext | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +76,16 @@ class Response:
 class Conversation:
     """An open association. Not thread-safe."""
 
-    def __init__(self, endpoint: Endpoint, offers: Sequence[tuple[str, Sequence[str]]]) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        offers: Sequence[tuple[str, Sequence[str]]],
+        *,
+        sent_to_us: Sequence[str] = (),
+        storage: Storage | None = None,
+    ) -> None:
         """The association is open. `offers`: abstract syntax and transfer syntaxes, one context each, at most 128.
+        `sent_to_us`: which of the abstract syntaxes the peer may send instances of, which `storage` then takes.
 
         Raises
         ------
@@ -95,28 +94,39 @@ class Conversation:
         """
         self._stop: Callable[[], bool] = never
         self._message_id = 0
-        self._wire = Wire(_connect(endpoint), lambda: self._stop())
+        self._inbound: Inbound | None = None
+        self._wire = Wire(connect(endpoint), lambda: self._stop())
         try:
-            self._contexts = self._negotiate(endpoint, offers)
+            self._contexts = self._negotiate(endpoint, offers, sent_to_us)
         except (PeerGone, ProtocolViolation) as error:
             self.abort()
             place = f"{endpoint.host}:{endpoint.port}"
             if isinstance(error.__cause__, ssl.SSLError):
-                raise _tls_refused(place, error.__cause__) from error
+                raise tls_refused(place, error.__cause__) from error
             raise SourceUnreachable(f"{place} gave no answer to the association") from error
         except SourceUnreachable:
             self.abort()
             raise
         self.touched = time.monotonic()
         """When the last operation ended, in monotonic seconds."""
+        if storage is not None:
+            peer = Peer(calling_ae=endpoint.called_ae, called_ae=endpoint.calling_ae, address=endpoint.host)
+            theirs = {c.id: c.transfer_syntax for c in self._contexts.values() if c.abstract_syntax in sent_to_us}
+            self._inbound = Inbound(theirs, peer, storage)
 
-    def _negotiate(self, endpoint: Endpoint, offers: Sequence[tuple[str, Sequence[str]]]) -> Mapping[int, Context]:
+    def _negotiate(
+        self, endpoint: Endpoint, offers: Sequence[tuple[str, Sequence[str]]], sent_to_us: Sequence[str]
+    ) -> Mapping[int, Context]:
         proposals = tuple(
             Proposal(context=2 * n + 1, abstract_syntax=abstract, transfer_syntaxes=tuple(syntaxes))
             for n, (abstract, syntaxes) in enumerate(offers)
         )
         request = AssociateRequest(
-            called_ae=endpoint.called_ae, calling_ae=endpoint.calling_ae, proposals=proposals, max_pdu=MAX_PDU
+            called_ae=endpoint.called_ae,
+            calling_ae=endpoint.calling_ae,
+            proposals=proposals,
+            max_pdu=MAX_PDU,
+            roles=tuple(Role(sop_class=each, scu=0, scp=1) for each in sent_to_us),
         )
         patience = OPENING.total_seconds()
         self._wire.send(encode_request(request), patience)
@@ -244,7 +254,12 @@ class Conversation:
                 raise ProtocolViolation(Violation.UNEXPECTED_PDU)
             for id, control, data in pdata.fragments(body):
                 if id != context.id:
-                    raise ProtocolViolation(Violation.CONTEXT)
+                    if octets or command is not None:
+                        raise ProtocolViolation(Violation.CONTEXT)
+                    deadline = self._let_in(id, control, data, deadline, seconds)
+                    continue
+                if self._inbound is not None and not self._inbound.between_messages:
+                    raise ProtocolViolation(Violation.SEQUENCE)
                 if bool(control & pdata.COMMAND) != (command is None):
                     raise ProtocolViolation(Violation.SEQUENCE)
                 if len(octets) + len(data) > cap:
@@ -258,6 +273,17 @@ class Conversation:
                 if not command.has_dataset:
                     return command, b""
                 octets, cap = bytearray(), IDENTIFIER_CAP
+
+    def _let_in(self, id: int, control: int, data: memoryview, deadline: float, seconds: float) -> float:
+        """A fragment of an instance that the peer sends was taken; by when the next PDU has to come."""
+        if self._inbound is None:
+            raise ProtocolViolation(Violation.CONTEXT)
+        answer = self._inbound.take(id, control, data)
+        if answer:
+            self._wire.send(answer, seconds)
+            if self._stop():
+                raise PeerGone
+        return time.monotonic() + seconds if answer or self._inbound.progressed() else deadline
 
     def release(self) -> None:
         """The association is released, or aborted if the peer does not answer."""
@@ -275,39 +301,9 @@ class Conversation:
 
     def abort(self) -> None:
         """The association is aborted and closed."""
+        if self._inbound is not None:
+            self._inbound.release()
         self._wire.leave(abort(None), LEAVING)
-
-
-def _connect(endpoint: Endpoint) -> socket.socket:
-    seconds = OPENING.total_seconds()
-    connection = None
-    try:
-        connection = socket.create_connection((endpoint.host, endpoint.port), timeout=seconds)
-        if endpoint.tls is None:
-            return connection
-        return endpoint.tls.wrap_socket(connection, server_hostname=endpoint.host)
-    except OSError as error:
-        if connection is not None:
-            connection.close()
-        place = f"{endpoint.host}:{endpoint.port}"
-        if isinstance(error, ssl.SSLError):
-            raise _tls_refused(place, error) from error
-        raise SourceUnreachable(f"no connection to {place} ({type(error).__name__})") from error
-
-
-def _tls_refused(place: str, error: ssl.SSLError) -> SourceUnreachable:
-    """What stands between the two, in words."""
-    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        return SourceUnreachable(f"{place} closed the connection during TLS")
-    reason = (error.reason or "").replace("_", " ").lower()
-    if isinstance(error, ssl.SSLCertVerificationError):
-        why = f"the certificate of {place} is not accepted: {error.verify_message}"
-    elif "alert" in reason and ("certificate" in reason or "unknown ca" in reason):
-        # With TLS 1.3 this comes only after the handshake, in place of the answer to our first request.
-        why = f"{place} does not accept our certificate ({reason})"
-    else:
-        why = f"{place} does not speak TLS as we do ({reason or type(error).__name__})"
-    return SourceUnreachable(why, permanent=True)
 
 
 def _response(command: Command, dataset: bytes) -> Response:

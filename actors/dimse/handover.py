@@ -23,7 +23,7 @@ from typing import Any
 
 import structlog
 
-from actors.dimse.association import OUT_OF_RESOURCES
+from actors.dimse.inbound import OUT_OF_RESOURCES
 from actors.dimse.incoming import Incoming, InstanceHandler, Peer
 from actors.dimse.landing import LandingFactory
 from actors.dimse.limits import Limits

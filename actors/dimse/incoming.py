@@ -46,3 +46,8 @@ class Incoming:
 InstanceHandler = Callable[[Incoming], int]
 """Returns the C-STORE status (PS3.4 table B.2-1): 0x0000 held, 0xA700 out of resources (send again
 later), 0xA900 dataset does not match SOP class, 0xC000-0xCFFF cannot understand. Must not raise."""
+
+
+def nobody(incoming: Incoming) -> int:
+    """The handler of a source that is only asked."""
+    raise RuntimeError("this source was opened for questions only")

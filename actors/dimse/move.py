@@ -47,11 +47,12 @@ def retrieve(
     conversation: Conversation,
     context: Context,
     target: MoveTarget,
-    receiver: str,
+    receiver: str | None,
     patience: timedelta,
     stop: Callable[[], bool],
 ) -> MoveOutcome:
-    """The final answer to one C-MOVE. After LOST the conversation must be aborted: late answers may follow.
+    """The final answer to one C-MOVE, or without a `receiver` to one C-GET. After LOST the conversation must be
+    aborted: late answers may follow.
 
     Cancelling is not tried: archives ignore it, and an abort ends the operation as well as anything can.
 
@@ -61,12 +62,15 @@ def retrieve(
         More pending answers than `PENDINGS`, or none of them showed progress for `STANDSTILL`. The conversation must
         be aborted.
     """
-    values: dict[int, int | bytes] = {Tag.PRIORITY: _MEDIUM, Tag.MOVE_DESTINATION: receiver.encode("ascii")}
+    verb = Verb.C_GET if receiver is None else Verb.C_MOVE
+    values: dict[int, int | bytes] = {Tag.PRIORITY: _MEDIUM}
+    if receiver is not None:
+        values[Tag.MOVE_DESTINATION] = receiver.encode("ascii")
     identifier = encode_identifier(move_keys(target), context.transfer_syntax)
     last: Response | None = None
     progress = Progress(patience)
     try:
-        for response in conversation.ask(context, Verb.C_MOVE, values, [identifier], patience, stop):
+        for response in conversation.ask(context, verb, values, [identifier], patience, stop):
             progress.note(response)
             last = response
             if not conversation.more_read and (pause := progress.lull()):

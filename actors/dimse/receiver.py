@@ -18,7 +18,8 @@ from datetime import timedelta
 import structlog
 
 from actors.dimse.associate import AssociateRequest
-from actors.dimse.association import SUCCESS, Association, Service
+from actors.dimse.association import Association, Service
+from actors.dimse.inbound import SUCCESS, Storage
 from actors.dimse.incoming import InstanceHandler
 from actors.dimse.landing import LandingFactory
 from actors.dimse.limits import Limits
@@ -74,11 +75,11 @@ class Receiver:
         self._tls = tls
         self._networks = tuple(ipaddress.ip_network(text, strict=False) for text in options.allow)
         self._service = Service(
-            landing=landing,
-            handler=handler,
+            storage=Storage(
+                landing=landing, handler=handler, longest=self._limits.dataset, stored=self._count_instance
+            ),
             limits=self._limits,
             admit=self._admit,
-            stored=self._count_instance,
             stopped=lambda: self._stopping.is_set(),
         )
         self._stopping = threading.Event()

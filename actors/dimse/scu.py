@@ -1,4 +1,5 @@
-"""A PACS as a `Source`: C-FIND, C-MOVE and C-ECHO over one association that is kept while it is healthy."""
+"""A PACS as a `Source`: C-FIND, C-MOVE and C-ECHO over one association that is kept while it is healthy; C-GET over one
+of its own, since its contexts are those of the study."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -6,10 +7,15 @@ from datetime import timedelta
 
 from actors.dimse import find, move
 from actors.dimse.command import Verb
-from actors.dimse.conversation import Context, Conversation, Endpoint
+from actors.dimse.connecting import Endpoint
+from actors.dimse.conversation import Context, Conversation
+from actors.dimse.get import Getter
+from actors.dimse.incoming import InstanceHandler, nobody
+from actors.dimse.landing import LandingFactory
 from actors.dimse.negotiation import EXPLICIT_LE, IMPLICIT_LE, VERIFICATION
 from actors.dimse.tls import requestor_context
 from actors.dimse.violation import PeerGone, ProtocolViolation
+from actors.options import C_GET
 from actors.options import DimseSource as DimseOptions
 from actors.source import (
     Bound,
@@ -35,15 +41,25 @@ ECHO_PATIENCE = timedelta(seconds=30)
 """For the answer to C-ECHO, which needs no database."""
 
 _SYNTAXES = (EXPLICIT_LE, IMPLICIT_LE)
-_OFFERS = ((find.STUDY_ROOT_FIND, _SYNTAXES), (move.STUDY_ROOT_MOVE, _SYNTAXES), (VERIFICATION, (IMPLICIT_LE,)))
+_QUESTIONS = ((find.STUDY_ROOT_FIND, _SYNTAXES), (VERIFICATION, (IMPLICIT_LE,)))
+_OFFERS = (*_QUESTIONS, (move.STUDY_ROOT_MOVE, _SYNTAXES))
 
 
 class DimseSource:
     """One conversation with a PACS; see `actors.source.Source`. Every method may raise `SourceUnreachable`."""
 
-    def __init__(self, options: DimseOptions) -> None:
+    def __init__(
+        self, options: DimseOptions, handler: InstanceHandler = nobody, landing: LandingFactory | None = None
+    ) -> None:
+        """Where instances are asked for by C-GET, `handler` gets them, put down in `landing`; None for a source that is
+        only asked."""
         self._options = options
+        self._handler = handler
+        self._landing = landing
         self._conversation: Conversation | None = None
+        self._getter: Getter | None = None
+        self._listed: tuple[Uid, frozenset[str]] | None = None
+        """The study whose instances were listed last, and their classes."""
 
     def echo(self) -> None:
         conversation, context = self._open(VERIFICATION)
@@ -90,9 +106,12 @@ class DimseSource:
             complete &= whole
             undecodable += broken
         instances, repeated = distinct(refs)
+        self._listed = study_uid, frozenset(ref.sop_class for ref in instances if ref.sop_class)
         return InstanceList(instances=instances, complete=complete, repeated=repeated, undecodable=undecodable)
 
     def retrieve(self, target: MoveTarget, receiver: str, stop: Callable[[], bool]) -> MoveOutcome:
+        if self._options.retrieve == C_GET:
+            return self._get(target, stop)
         conversation, context = self._open(move.STUDY_ROOT_MOVE)
         try:
             outcome = move.retrieve(conversation, context, target, receiver, self._options.move_timeout, stop)
@@ -107,6 +126,40 @@ class DimseSource:
         if self._conversation is not None:
             self._conversation.release()
             self._conversation = None
+        if self._getter is not None:
+            self._getter.close()
+            self._getter = None
+
+    def _get(self, target: MoveTarget, stop: Callable[[], bool]) -> MoveOutcome:
+        getter = self._open_getter(target.study_uid)
+        try:
+            outcome = getter.retrieve(target, self._options.move_timeout, stop)
+        except SourceUnending:
+            self._drop_getter()
+            raise
+        if outcome.end is MoveEnd.LOST:
+            self._drop_getter()
+        return outcome
+
+    def _open_getter(self, study_uid: Uid) -> Getter:
+        """An association whose contexts suit the study: those of its classes where a list has told them."""
+        if self._landing is None:
+            raise RuntimeError("this source was opened for questions only")
+        listed = self._listed
+        classes = listed[1] if listed is not None and listed[0] == study_uid else frozenset[str]()
+        kept = self._getter
+        if kept is not None and kept.serves(classes) and time.monotonic() - kept.touched <= FRESH:
+            return kept
+        if kept is not None:
+            classes = kept.with_more(classes)
+            self._drop_getter()
+        self._getter = Getter(self._endpoint(), classes, self._landing, self._handler)
+        return self._getter
+
+    def _drop_getter(self) -> None:
+        if self._getter is not None:
+            self._getter.abort()
+            self._getter = None
 
     def _uids(self, level: str, keys: Mapping[str, str], wanted: str) -> tuple[list[tuple[Uid, str | None]], bool, int]:
         back = {wanted: ""} if level == "SERIES" else {wanted: "", "SOPClassUID": ""}
@@ -138,7 +191,9 @@ class DimseSource:
             self.close()
         kept = self._conversation
         if kept is None:
-            kept = self._conversation = Conversation(self._endpoint(), _OFFERS)
+            kept = self._conversation = Conversation(
+                self._endpoint(), _QUESTIONS if self._options.retrieve == C_GET else _OFFERS
+            )
         context = kept.context(service)
         if context is None:
             raise SourceUnreachable(f"{self._options.ae_title} does not offer {service}", refused=True, permanent=True)

@@ -9,7 +9,8 @@ from datetime import timedelta
 
 from actors.destination_options import CommitmentOptions, DimseOptions
 from actors.dimse.commitment import NotAsked, Reference, ReportHandler, request
-from actors.dimse.conversation import Conversation, Endpoint
+from actors.dimse.connecting import Endpoint
+from actors.dimse.conversation import Conversation
 from actors.dimse.find import STUDY_ROOT_FIND
 from actors.dimse.negotiation import EXPLICIT_LE, IMPLICIT_LE
 from actors.dimse.reports import PUSH_MODEL

@@ -7,7 +7,8 @@ from datetime import timedelta
 from enum import StrEnum
 
 from actors.dimse.command import Tag, Verb
-from actors.dimse.conversation import Conversation, Endpoint
+from actors.dimse.connecting import Endpoint
+from actors.dimse.conversation import Conversation
 from actors.dimse.limits import MAX_PDU
 from actors.dimse.violation import PeerGone, ProtocolViolation
 from imaging.octets import Octets

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from actors.dimse.find import study_identifier
-from actors.dimse.incoming import Incoming, InstanceHandler, Peer
+from actors.dimse.incoming import Incoming, InstanceHandler, Peer, nobody
 from actors.files.reading import EXPLICIT_LE, IMPLICIT_LE, envelope_of, opened
 from actors.source import (
     FindAnswer,
@@ -35,11 +35,6 @@ from storage.ledger.ledger import Ledger
 
 HELD = 0x0000
 PEER = Peer(calling_ae="", called_ae="", address="")
-
-
-def nobody(incoming: Incoming) -> int:
-    """The handler of a source that is only asked."""
-    raise RuntimeError("this source was opened for questions only")
 
 
 class FileTree:

@@ -6,12 +6,11 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from actors.dimse.scu import DimseSource
 from actors.options import DicomwebSource, FilesSource
 from cluster.check import Mark, Row, check_surroundings
 from cluster.check_files import check_files
-from cluster.check_source import SourceCheck
-from cluster.check_web import check_service
+from cluster.check_source import Shelf, SourceCheck
+from cluster.check_web import check_matching
 from cluster.cli.arguments import AsJson, JobFile, printer, texts
 from cluster.cli.exits import Exit
 from cluster.job import Job, load_job
@@ -62,19 +61,17 @@ def check(job_file: JobFile, as_json: AsJson = False) -> int:
 def _ask_source(job: Job, ledger: Ledger) -> tuple[list[Row], tuple[Trait, ...]]:
     """Every probe's row, and the profile as it is now that the ledger has what they showed."""
     name = job.source.name
-    options = informed(job, ledger.jobs.profile(name)).source
-    if isinstance(options, DicomwebSource):
-        with asking(job, ledger) as service:
-            return list(check_service(service)), traits(job.source.profile, ledger.jobs.profile(name))
+    job = informed(job, ledger.jobs.profile(name))
+    options = job.source
     if isinstance(options, FilesSource):
         register_job(job, ledger)
         return list(check_files(options)), traits(job.source.profile, ledger.jobs.profile(name))
-    source = DimseSource(options)
     today = datetime.now(ZoneInfo(job.job.time_zone)).date()
-    probes = SourceCheck(source, options, job.receivers, job.state_dir, today)
-    try:
+    shelf = Shelf()
+    with asking(job, ledger, shelf.take) as source:
+        probes = SourceCheck(source, options, job.receivers, shelf, job.state_dir, today)
         rows = list(probes.rows())
-    finally:
-        source.close()
+        if isinstance(options, DicomwebSource):
+            rows += check_matching(source)
     ledger.jobs.learn(register_job(job, ledger).sources[name], dict(probes.learnt))
     return rows, traits(job.source.profile, ledger.jobs.profile(name))

@@ -4,6 +4,7 @@ import socket
 
 from infra.simulator import command, negotiation
 from infra.simulator.find import serve_find
+from infra.simulator.get import Get
 from infra.simulator.move import Move
 from infra.simulator.negotiation import IMPLICIT, Proposal
 from infra.simulator.service import Service
@@ -23,8 +24,9 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 VERIFICATION = "1.2.840.10008.1.1"
 FIND_MODELS = ("1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.1.1")
 MOVE_MODELS = ("1.2.840.10008.5.1.4.1.2.2.2", "1.2.840.10008.5.1.4.1.2.1.2")
+GET_MODELS = ("1.2.840.10008.5.1.4.1.2.2.3", "1.2.840.10008.5.1.4.1.2.1.3")
 """Study Root first; Patient Root is served by the same rules, for peers that know no other."""
-ABSTRACT_SYNTAXES = frozenset((VERIFICATION, *FIND_MODELS, *MOVE_MODELS))
+ABSTRACT_SYNTAXES = frozenset((VERIFICATION, *FIND_MODELS, *MOVE_MODELS, *GET_MODELS))
 UNRECOGNISED_OPERATION = 0x0211
 
 
@@ -37,6 +39,7 @@ class Conversation:
         self._wire = Wire(sock, timeout=IDLE_TIMEOUT)
         self._contexts: dict[int, tuple[str, str]] = {}
         self._caller = ""
+        self._sent_to_it: frozenset[str] = frozenset()
 
     def run(self) -> None:
         """The association is over and its socket closed."""
@@ -79,7 +82,8 @@ class Conversation:
             return False
         self._caller = proposal.calling_ae
         self._wire.send_limit = proposal.max_pdu
-        answers = {number: _answer(abstract, syntaxes) for number, abstract, syntaxes in proposal.contexts}
+        self._sent_to_it = proposal.sent_to_it
+        answers = {number: self._answer_to(abstract, syntaxes) for number, abstract, syntaxes in proposal.contexts}
         abstracts = {number: abstract for number, abstract, _ in proposal.contexts}
         self._contexts = {
             number: (abstracts[number], syntax)
@@ -111,11 +115,22 @@ class Conversation:
                 serve_find(self._service, self._wire, message, syntax)
             case command.C_MOVE_RQ if abstract in MOVE_MODELS:
                 Move(self._service, self._wire, message, syntax, self._caller).run()
+            case command.C_GET_RQ if abstract in GET_MODELS:
+                taken = {pair: number for number, pair in self._contexts.items() if pair[0] in self._sent_to_it}
+                Get(self._service, self._wire, message, syntax, self._caller, taken).run()
             case command.C_CANCEL_RQ:
                 # It crossed our final answer on the wire.
                 self._service.stats.add("late_cancels")
             case _:
                 self._answer(message, UNRECOGNISED_OPERATION)
+
+    def _answer_to(self, abstract: str, syntaxes: tuple[str, ...]) -> tuple[int, str]:
+        if abstract in self._sent_to_it and syntaxes:
+            # What it has is sent as it is, so of several syntaxes one is as good as another.
+            return negotiation.ACCEPTED, syntaxes[0]
+        if abstract in GET_MODELS and self._service.faults.get_refused:
+            return negotiation.ABSTRACT_SYNTAX_REFUSED, IMPLICIT
+        return _answer(abstract, syntaxes)
 
     def _answer(self, message: Message, status: int) -> None:
         octets = command.encode(command.response(message.command, status))

@@ -99,6 +99,10 @@ class Faults:
     relational: bool = False
     """Keys of upper levels may be left out, as relational queries allow."""
 
+    # C-GET, which all of the following bends, too
+    get_refused: bool = False
+    """The service is not offered, as in most archives that are not asked for it."""
+
     # C-MOVE: what is sent
     lost_per_study: int = 0
     """Instances of each study silently left out and counted as completed."""

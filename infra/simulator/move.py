@@ -33,6 +33,9 @@ class _Ended(Exception):
 class Move:
     """One C-MOVE request being served on its association's thread."""
 
+    counted = "moves"
+    """What it is called in the statistics."""
+
     def __init__(self, service: Service, wire: Wire, request: Message, transfer_syntax: str, caller: str) -> None:
         self._service = service
         self._faults: Faults = service.faults
@@ -49,14 +52,14 @@ class Move:
 
     def run(self) -> None:
         """The retrieve is served and recorded. Raises `ConnectionEnded` when the association is lost over it."""
-        running = self._service.stats.enter("moves")
+        running = self._service.stats.enter(self.counted)
         try:
             if self._faults.busy_above is not None and running > self._faults.busy_above:
                 self._answer(self._faults.busy_status)
             else:
                 self._serve()
         finally:
-            self._service.stats.leave("moves")
+            self._service.stats.leave(self.counted)
             self._service.stats.moved(self._record())
 
     def _serve(self) -> None:
@@ -64,6 +67,9 @@ class Move:
         if self._faults.refuse_destinations or address is None:
             self._answer(DESTINATION_UNKNOWN)
             return
+        self._serve_to(address)
+
+    def _serve_to(self, address: tuple[str, int]) -> None:
         try:
             query = Query.of(at.identifier_keys(self._request.dataset, implicit=self._implicit))
             self._level = query.level

@@ -5,7 +5,12 @@ from dataclasses import dataclass
 
 from pydicom.uid import UID
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
-from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotification, MaximumLengthNotification
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    ImplementationClassUIDNotification,
+    MaximumLengthNotification,
+    SCP_SCU_RoleSelectionNegotiation,
+)
 from pynetdicom.presentation import PresentationContext
 
 from infra.simulator.wire import MAX_PDU
@@ -32,6 +37,8 @@ class Proposal:
     contexts: tuple[tuple[int, str, tuple[str, ...]], ...]
     """Context ID, abstract syntax, transfer syntaxes in the peer's order."""
     max_pdu: int
+    sent_to_it: frozenset[str] = frozenset()
+    """Abstract syntaxes for which the peer wants the SCP role: it takes instances on this association."""
 
 
 def read_request(pdu: bytes) -> Proposal:
@@ -47,6 +54,7 @@ def read_request(pdu: bytes) -> Proposal:
             for item in request.presentation_context
         ),
         max_pdu=_limit(user.maximum_length if user else None),
+        sent_to_it=frozenset(str(uid) for uid, role in (user.role_selection if user else {}).items() if role.scp_role),
     )
 
 
@@ -65,7 +73,7 @@ def acceptance(proposal: Proposal, answers: Mapping[int, tuple[int, str]]) -> by
         context.result = result
         contexts.append(context)
     primitive.presentation_context_definition_results_list = contexts
-    primitive.user_information = _user_information()
+    primitive.user_information = [*_user_information(), *map(_role, sorted(proposal.sent_to_it))]
     return A_ASSOCIATE_AC(primitive).encode()
 
 
@@ -110,6 +118,12 @@ def _user_information() -> list[object]:
     implementation = ImplementationClassUIDNotification()
     implementation.implementation_class_uid = IMPLEMENTATION
     return [length, implementation]
+
+
+def _role(sop_class: str) -> SCP_SCU_RoleSelectionNegotiation:
+    role = SCP_SCU_RoleSelectionNegotiation()
+    role.sop_class_uid, role.scu_role, role.scp_role = UID(sop_class), False, True
+    return role
 
 
 def _limit(announced: int | None) -> int:

@@ -1,4 +1,4 @@
-"""What one C-MOVE will send: the instances it selects, bent by the faults in force. Pure."""
+"""What one C-MOVE or C-GET will send: the instances it selects, bent by the faults in force. Pure."""
 
 import random
 from collections.abc import Iterable, Sequence

@@ -20,7 +20,7 @@ CACHE_BUDGET = 256 << 20
 
 
 class Simulator:
-    """An archive that answers C-ECHO, C-FIND and C-MOVE on 127.0.0.1, truthfully or as `faults` say.
+    """An archive that answers C-ECHO, C-FIND, C-MOVE and C-GET on 127.0.0.1, truthfully or as `faults` say.
 
     `port` 0 takes a free one; read `port` after construction. `faults` may be replaced and `destinations`
     registered at any time; a request already running keeps the faults it began with.

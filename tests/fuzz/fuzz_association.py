@@ -8,8 +8,9 @@ from fuzz_line import PIECES, Line, pdus
 from fuzz_script import traffic
 
 from actors.dimse.associate import AssociateRequest, Proposal
-from actors.dimse.association import OUT_OF_RESOURCES, Association, Service
+from actors.dimse.association import Association, Service
 from actors.dimse.command import RESPONSE, Tag, Verb, parse_command
+from actors.dimse.inbound import OUT_OF_RESOURCES, Storage
 from actors.dimse.incoming import TEXT_CAP, Incoming
 from actors.dimse.items import decode_accept, decode_rejection, encode_request
 from actors.dimse.limits import Limits
@@ -89,11 +90,14 @@ class Site:
 
     def service(self) -> Service:
         return Service(
-            landing=self._land,
-            handler=self._handle,
+            storage=Storage(
+                landing=self._land,
+                handler=self._handle,
+                longest=LIMITS.dataset,
+                stored=lambda size, status: self.stored.append((size, status)),
+            ),
             limits=LIMITS,
             admit=self._admit,
-            stored=lambda size, status: self.stored.append((size, status)),
             stopped=lambda: False,
         )
 

@@ -1,4 +1,4 @@
-"""Our side of C-FIND, C-MOVE and C-STORE: whatever an archive answers, an outcome or a named error, within bounds."""
+"""Our side of C-FIND, C-MOVE, C-GET and C-STORE: whatever an archive answers, an outcome or named error in bounds."""
 
 import time
 from datetime import timedelta
@@ -9,9 +9,12 @@ from fuzz_script import traffic
 
 from actors.dimse import conversation, find, move
 from actors.dimse.associate import Answer, AssociateAccept
-from actors.dimse.conversation import Conversation, Endpoint
+from actors.dimse.connecting import Endpoint
+from actors.dimse.conversation import Conversation
+from actors.dimse.get import Getter
+from actors.dimse.incoming import Incoming
 from actors.dimse.items import decode_request, encode_accept
-from actors.dimse.negotiation import IMPLICIT_LE
+from actors.dimse.negotiation import EXPLICIT_LE, IMPLICIT_LE
 from actors.dimse.store import StoreConversation, StoredAs, StoreEnd
 from actors.dimse.wire import Pdu
 from actors.source import FindEnd, MoveEnd, MoveTarget, SourceUnending, SourceUnreachable
@@ -31,8 +34,35 @@ ACCEPT = encode_accept(
         answers=(Answer(context=1, result=0, transfer_syntax=IMPLICIT_LE),),
     )
 )
+GET_ACCEPT = encode_accept(
+    AssociateAccept(
+        called_ae="PACS",
+        calling_ae="LIMOSA",
+        answers=(
+            Answer(context=1, result=0, transfer_syntax=IMPLICIT_LE),
+            Answer(context=3, result=0, transfer_syntax=EXPLICIT_LE),
+        ),
+    )
+)
 TARGET = MoveTarget(study_uid=Uid("1.2.3"))
 FILE = MemoryOctets(encode_meta(CT, "1.2.3.4", IMPLICIT_LE) + bytes(5000))
+
+
+class Landing:
+    """Memory that knows whether it was given back."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+        self.released = False
+
+    def write(self, view: bytes | bytearray | memoryview) -> None:
+        self._held += view
+
+    def octets(self) -> MemoryOctets:
+        return MemoryOctets(bytes(self._held))
+
+    def release(self) -> None:
+        self.released = True
 
 
 def run(data: bytes) -> None:
@@ -41,14 +71,20 @@ def run(data: bytes) -> None:
         return
     shape, body = data[0], data[1:]
     stream = traffic(body) if shape & 8 else body
-    line = Line(ACCEPT + stream if shape & 16 else stream, PIECES[shape % 8])
+    question, accept = (
+        (asked_find, ACCEPT),
+        (asked_move, ACCEPT),
+        (stored, ACCEPT),
+        (asked_get, GET_ACCEPT),
+    )[shape >> 5 & 3]
+    line = Line(accept + stream if shape & 16 else stream, PIECES[shape % 8])
     began = time.process_time()
     with (
-        patch.object(conversation, "_connect", lambda _: line),
+        patch.object(conversation, "connect", lambda _: line),
         patch.object(move, "PENDINGS", 20),
     ):
         try:
-            (asked_find, asked_move, stored, asked_find)[shape >> 5 & 3]()
+            question()
         except (SourceUnreachable, SourceUnending) as error:
             assert not error.__cause__ or "1.2" not in str(error.__cause__), "a value in an error"
     assert time.process_time() - began < SECONDS, "took too long"
@@ -93,6 +129,35 @@ def asked_move() -> None:
         assert outcome.status is not None
         open_.release()
     assert outcome.end is not MoveEnd.SUCCESS or not outcome.failed
+
+
+def asked_get() -> None:
+    landings: list[Landing] = []
+    came: list[int] = []
+
+    def land() -> Landing:
+        landings.append(Landing())
+        return landings[-1]
+
+    def take(incoming: Incoming) -> int:
+        came.append(incoming.part10.size)
+        return 0
+
+    getter = Getter(ENDPOINT, (CT,), land, take)
+    try:
+        outcome = getter.retrieve(TARGET, PATIENCE, lambda: False)
+    except SourceUnending:
+        getter.abort()
+        raise
+    finally:
+        assert len(came) <= 21
+    if outcome.end is MoveEnd.LOST:
+        getter.abort()
+    else:
+        assert outcome.status is not None
+        getter.close()
+    assert outcome.end is not MoveEnd.SUCCESS or (outcome.completed or 0) <= len(came)
+    assert all(landing.released for landing in landings), "a landing was not given back"
 
 
 def stored() -> None:

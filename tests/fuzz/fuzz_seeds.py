@@ -99,6 +99,10 @@ def conversation() -> Iterator[tuple[str, bytes]]:
     yield "move-endless", b"\x30" + said(Verb.C_MOVE, 0xFF00, None, counts) * 25
     yield "store", b"\x50" + said(Verb.C_STORE, 0) + RELEASE_RP
     yield "store-pending", b"\x50" + said(Verb.C_STORE, 0xFF00)
+    sent = message({Tag.MESSAGE_ID: 1, Tag.AFFECTED_SOP_INSTANCE: b"1.2.3.4"}, Verb.C_STORE, bytes(64), context=3)
+    yield "get", b"\x70" + sent + said(Verb.C_GET, 0xFF00, None, counts) + sent + said(Verb.C_GET, 0, None, counts)
+    yield "get-endless", b"\x70" + sent * 25
+    yield "get-between", b"\x70" + sent[:-20] + said(Verb.C_GET, 0, None, counts)
     yield "rejected", b"\0" + encode_rejection(Rejection(result=1, source=1, reason=3))
     yield "accepted", b"\0" + fuzz_conversation.ACCEPT
     yield "script", b"\x18" + b"\2\3\1\1\1\1" * 6

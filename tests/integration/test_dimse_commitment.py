@@ -10,7 +10,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
 from actors.dimse.commitment import NotAsked, Reference, Report, encode_request, parse_report, request
-from actors.dimse.conversation import Endpoint
+from actors.dimse.connecting import Endpoint
 from actors.dimse.reports import ReportListener
 from imaging.errors import MalformedDataset
 from imaging.uid import Uid

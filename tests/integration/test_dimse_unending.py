@@ -13,7 +13,8 @@ import pytest
 from actors.dimse import conversation, find, move, pdata
 from actors.dimse.associate import Answer, AssociateAccept, Rejection
 from actors.dimse.command import HAS_DATASET, NO_DATASET, RESPONSE, Command, Tag, encode_command, parse_command
-from actors.dimse.conversation import Conversation, Endpoint
+from actors.dimse.connecting import Endpoint
+from actors.dimse.conversation import Conversation
 from actors.dimse.identifier import encode_identifier
 from actors.dimse.items import decode_request, encode_accept, encode_rejection
 from actors.dimse.negotiation import IMPLICIT_LE
