@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -12,6 +12,7 @@ from pydicom import dcmread
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from actors.dimse.identifier import Identifier, encode_values
+from imaging.elements import Element
 from imaging.errors import MalformedDataset, Refused
 from imaging.flags import Flag
 from imaging.header import (
@@ -189,15 +190,23 @@ def _uid(text: str) -> Uid | None:
         return None
 
 
-def _identity(found: FoundFile, header: Header, charset: str) -> FoundIdentity:
+def identifier_of(
+    elements: Mapping[int, Element], read: Callable[[int, int], bytes], keywords: Iterable[str], charset: str
+) -> Identifier:
+    """The values of a dataset's elements by these keywords, each cut to `VALUE` bytes; `read` gives bytes by offset and
+    length, `charset` is for text that declares none."""
     values: dict[int, tuple[bytes, bytes]] = {}
-    for keyword in KEYWORDS:
+    for keyword in keywords:
         tag = tag_for_keyword(keyword)
-        element = None if tag is None else header.index.get(tag)
+        element = None if tag is None else elements.get(tag)
         if tag is not None and element is not None:
-            raw = header.scan.walker.read(element.value, min(element.length, VALUE))
+            raw = bytes(read(element.value, min(element.end - element.value, VALUE)))
             values[tag] = dictionary_VR(tag).encode("ascii"), raw
-    identifier = Identifier(encode_values(values, EXPLICIT_LE), EXPLICIT_LE, charset)
+    return Identifier(encode_values(values, EXPLICIT_LE), EXPLICIT_LE, charset)
+
+
+def _identity(found: FoundFile, header: Header, charset: str) -> FoundIdentity:
+    identifier = identifier_of(header.index, header.scan.walker.read, KEYWORDS, charset)
 
     def told(keyword: str) -> str | None:
         text = identifier.text(keyword)

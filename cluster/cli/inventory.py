@@ -15,16 +15,8 @@ from rich.status import Status
 from cluster.cli.arguments import AsJson, JobFile, printer, texts
 from cluster.cli.exits import Exit, Stop
 from cluster.cli.reports import write_report
-from cluster.inventory.export import (
-    COLUMNS,
-    Compared,
-    Difference,
-    Kind,
-    UnusableExport,
-    compare,
-    open_export,
-    read_export,
-)
+from cluster.inventory.baseline import Baseline, open_baseline
+from cluster.inventory.export import COLUMNS, Compared, Difference, Kind, UnusableExport, compare
 from cluster.inventory.sample import SampleProgress, Sampler, SamplingRefused, Shelf
 from cluster.inventory.strata import spread
 from cluster.inventory.take import Pass, take_inventory
@@ -76,7 +68,11 @@ def inventory(
         typer.Option(help="Write the baseline as .html, .json or .csv; may be given several times."),
     ] = None,
     export: Annotated[
-        Path | None, typer.Option(help="A CSV from the archive's database, to be held against its answers.")
+        Path | None,
+        typer.Option(
+            help="A CSV from the archive's database, or a DICOM Inventory (its first file, or a folder of them), to be "
+            "held against the archive's answers."
+        ),
     ] = None,
     column: Annotated[
         list[str] | None, typer.Option(help="With --export: FIELD=NAME of a column that is called otherwise.")
@@ -99,7 +95,8 @@ def inventory(
             source_id = register_job(job, ledger).sources[job.source.name]
             job = informed(job, ledger.jobs.profile(job.source.name))
             done = _ask(job, ledger, which, days, line)
-            told = {} if export is None else _hold_against(export, column or [], differences, ledger, source_id)
+            baseline = None if export is None else _baseline(export, column or [], job.source.profile.charset)
+            told = {} if baseline is None else _hold_against(baseline, differences, ledger, source_id)
             if sample:
                 _look(job, ledger, sample, line)
         seen = ledger.inventory.seen(source_id)
@@ -143,16 +140,22 @@ def _look(job: Job, ledger: Ledger, wanted: int, line: Status | None) -> None:
         raise Stop(f"{job.receivers[0].ae_title} cannot listen: {error.strerror}. End what has its port.") from None
 
 
-def _hold_against(
-    path: Path, given: list[str], differences: Path | None, ledger: Ledger, source_id: int
-) -> dict[str, Any]:
-    """What an export and the archive's answers differ in; what only the export has is in the ledger afterwards."""
+def _baseline(path: Path, given: list[str], charset: str) -> Baseline:
+    """What is held against the archive's answers, opened before anything is asked."""
     columns: dict[str, str] = {}
     for word in given:
         name, _, column = word.partition("=")
         columns[name] = column
     if strange := [name for name in columns if name not in COLUMNS]:
         raise Stop(f"--column {strange[0]}: the fields are {', '.join(COLUMNS)}")
+    try:
+        return open_baseline(path, columns, charset)
+    except UnusableExport as error:
+        raise Stop(f"{path} {error}") from None
+
+
+def _hold_against(baseline: Baseline, differences: Path | None, ledger: Ledger, source_id: int) -> dict[str, Any]:
+    """What it and the archive's answers differ in; what only it has is in the ledger afterwards."""
     found = io.StringIO()
     writer = csv.writer(found, lineterminator="\r\n")
     writer.writerow(("study_uid", "difference", "export", "archive"))
@@ -162,13 +165,15 @@ def _hold_against(
             writer.writerow((one.study_uid, one.kind.value, inert(one.export), inert(one.archive)))
 
     try:
-        with open_export(path) as file:
-            done = compare(read_export(file, columns), ledger, source_id, tell)
+        done = compare(baseline.studies, ledger, source_id, tell)
+        told = {**told_export(done), **baseline.told()}
     except UnusableExport as error:
-        raise Stop(f"{path} {error}") from None
+        raise Stop(f"{baseline.path} {error}") from None
+    finally:
+        baseline.close()
     if differences is not None:
         write_report(differences, found.getvalue())
-    return told_export(done)
+    return told
 
 
 def told_export(done: Compared) -> dict[str, Any]:
