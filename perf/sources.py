@@ -96,13 +96,14 @@ class Simulated:
 
 
 class Orthanc:
-    """Orthanc, loaded with the corpus, in the given environment."""
+    """Orthanc, loaded with the corpus, in the given environment; `settings` as its documentation spells them."""
 
     ae_title = "ORTHANC"
 
-    def __init__(self, corpus: Corpus, environment: Mapping[str, str]) -> None:
+    def __init__(self, corpus: Corpus, environment: Mapping[str, str], **settings: Any) -> None:
         self.corpus = corpus
         self._environment = environment
+        self._settings = settings
         self._peer: OrthancPeer | None = None
 
     def start(self, folder: Path) -> None:
@@ -114,13 +115,19 @@ class Orthanc:
         own = folder / f"orthanc-{len(list(folder.glob('orthanc-*')))}"
         shutil.copytree(loaded, own)
         try:
-            self._peer = OrthancPeer(own, environment=self._environment, DicomThreadsCount=ORTHANC_THREADS).start()
+            settings = {"DicomThreadsCount": ORTHANC_THREADS, **self._settings}
+            self._peer = OrthancPeer(own, environment=self._environment, **settings).start()
         except NotReady as error:
             raise NotRun(f"Orthanc did not start: {error}") from error
 
     @property
     def port(self) -> int:
         return self._started.port
+
+    @property
+    def web_url(self) -> str:
+        """Where its DICOMweb services are, with `ORTHANC_WEB` among the settings."""
+        return self._started.web_url
 
     @property
     def pids(self) -> tuple[int, ...]:

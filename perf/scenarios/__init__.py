@@ -1,13 +1,25 @@
 """Every scenario, in the order of the report: each module offers its own."""
 
 from perf.harness import Scenario
-from perf.scenarios import associations, bare, end_to_end, memory, orthanc, receive, senders, settling, writing
+from perf.scenarios import (
+    associations,
+    bare,
+    end_to_end,
+    memory,
+    orthanc,
+    receive,
+    retrieving,
+    senders,
+    settling,
+    writing,
+)
 
 SCENARIOS: tuple[Scenario, ...] = (
     *bare.SCENARIOS,
     *receive.SCENARIOS,
     *senders.SCENARIOS,
     *orthanc.SCENARIOS,
+    *retrieving.SCENARIOS,
     *end_to_end.SCENARIOS,
     *associations.SCENARIOS,
     *writing.SCENARIOS,
