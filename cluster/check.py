@@ -19,6 +19,7 @@ from actors.destinations import open_destination
 from cluster.advice import advice, advice_on
 from cluster.job import Job
 from cluster.registry import register_job
+from cluster.reports.counting import misfits_of
 from cluster.services import Services
 from storage.errors import Retryable, StorageError
 from storage.ledger.ledger import Ledger
@@ -78,9 +79,23 @@ def _ledger(job: Job, running: Services, now: Callable[[], datetime]) -> Iterato
             register_job(job, ledger)
             yield Row(what="ledger", mark=Mark.OK, detail=f"schema {version} of {len(migrations())}, nothing pending")
             yield _clock(ledger, now)
+            yield from _project(job, ledger)
     except StorageError as error:
         step = advice(error) or "Start Postgres, or correct [ledger]."
         yield Row(what="ledger", mark=Mark.FAIL, detail=str(error), next_step=step)
+
+
+def _project(job: Job, ledger: Ledger) -> Iterator[Row]:
+    """Whether the job is what it says it is; nothing where it says nothing."""
+    if job.job.project is None:
+        return
+    found = misfits_of(job, ledger.baselines.quality(), ledger.baselines.exceptions())
+    yield Row(
+        what=f"project: {job.job.project}",
+        mark=Mark.WARN if found else Mark.OK,
+        detail="; ".join(found) or "job and inventory look like one",
+        next_step="Correct job.project, or the job." if found else "",
+    )
 
 
 def _clock(ledger: Ledger, now: Callable[[], datetime]) -> Row:

@@ -23,6 +23,7 @@ from actors.options import DimseSource, MoverLimits, Options, Receiver, SourceOp
 from cluster.inventory.options import InventoryOptions
 from cluster.job_errors import ENV_PREFIX, JobFileError, Mistake, explain
 from cluster.planning.accession_options import AccessionOptions
+from cluster.project import PROFILES, Project
 from cluster.schedule import Schedule
 from imaging.coercion.attributes import name_of
 from imaging.identity.tags import ACCESSION_TAGS, IDENTITY_TAGS
@@ -53,6 +54,9 @@ class JobOptions(Options):
     )
     time_zone: Annotated[str, AfterValidator(_zone)] = Field(
         "UTC", description="the archive's; schedule hours are in it"
+    )
+    project: Project | None = Field(
+        default=None, description="what kind of project it is; sets coercion.profile, and is held against what is found"
     )
 
 
@@ -177,6 +181,17 @@ class Job(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (env_settings, init_settings)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_project_has_it(cls, tables: Any) -> Any:
+        """What the kind of project decides where the job file does not."""
+        job = tables.get("job") if isinstance(tables, dict) else None
+        kind = job.get("project") if isinstance(job, dict) else None
+        coercion = tables.get("coercion", {}) if isinstance(tables, dict) else None
+        if kind in set(Project) and isinstance(coercion, dict):
+            return {**tables, "coercion": {"profile": PROFILES[Project(kind)], **coercion}}
+        return tables
 
     @model_validator(mode="after")
     def _belongs_together(self) -> "Job":

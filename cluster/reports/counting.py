@@ -1,11 +1,13 @@
 """Counts everything a baseline shows: one look at the ledger."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from cluster.job import Job
 from cluster.profile import informed
-from cluster.reports.inventory_figures import Counted
+from cluster.project import misfits
+from cluster.reports.inventory_figures import Counted, flaws
 from storage.ledger.ledger import Ledger
 
 
@@ -13,6 +15,7 @@ def count(job: Job, ledger: Ledger, at: datetime) -> Counted:
     """Everything counted at `at`. Raises `LookupError` where the ledger has no job yet."""
     baseline, samples = ledger.baselines, ledger.samples
     totals = baseline.totals()
+    quality, exceptions = baseline.quality(), baseline.exceptions()
     pace = next((one for one in ledger.paces.sources() if one.name == totals.source), None)
     return Counted(
         at=at,
@@ -20,7 +23,7 @@ def count(job: Job, ledger: Ledger, at: datetime) -> Counted:
         groups=baseline.groups(at.astimezone(ZoneInfo(job.job.time_zone)).date()),
         accession_patterns=baseline.accession_patterns(),
         patient_id_patterns=baseline.patient_id_patterns(),
-        quality=baseline.quality(),
+        quality=quality,
         study_sizes=baseline.study_sizes(),
         instance_sizes=baseline.instance_sizes(),
         encoded=baseline.encoded(),
@@ -28,7 +31,7 @@ def count(job: Job, ledger: Ledger, at: datetime) -> Counted:
         written=baseline.written_moments(),
         asking=baseline.asking(),
         moving=baseline.moving(),
-        exceptions=baseline.exceptions(),
+        exceptions=exceptions,
         dose=ledger.doses.counts(),
         sample=samples.totals(),
         equipment=samples.equipment(),
@@ -39,4 +42,20 @@ def count(job: Job, ledger: Ledger, at: datetime) -> Counted:
         sampled=samples.moments(),
         cap=informed(job, ledger.jobs.profile(job.source.name)).find_cap,
         associations=None if pace is None else pace.allowed,
+        project=job.job.project,
+        misfits=misfits_of(job, quality, exceptions),
+    )
+
+
+def misfits_of(job: Job, quality: Mapping[str, int], exceptions: Mapping[str, int]) -> tuple[str, ...]:
+    """What does not look like the job's kind of project; nothing where it names none."""
+    if job.job.project is None:
+        return ()
+    return tuple(
+        misfits(
+            job.job.project,
+            destinations={each.kind for each in job.destinations},
+            corrects_identity=job.identity is not None,
+            flaws=flaws(quality, exceptions),
+        )
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from cluster.project import Project
 from cluster.reports.estimates import Estimate, Kind, estimate_bytes, moments_by, total_of
 from cluster.reports.findings import findings
 from cluster.reports.names import class_name, kind_name, syntax_name
@@ -71,6 +72,9 @@ class Counted:
     cap: int | None
     associations: int | None
     """Retrieves at once that the source is asked with now; None: not known yet."""
+    project: Project | None = None
+    misfits: Sequence[str] = ()
+    """What does not look like such a project."""
 
 
 def figures(counted: Counted) -> dict[str, Any]:
@@ -101,22 +105,23 @@ def figures(counted: Counted) -> dict[str, Any]:
         "instance_sizes": _instance_sizes(counted),
         "accession_patterns": [_pattern(one) for one in counted.accession_patterns],
         "patient_id_patterns": [_pattern(one) | {"issuer": one.issuer} for one in counted.patient_id_patterns],
-        "findings": findings(_flaws(counted), _dating_counts(counted.groups)),
+        "findings": findings(flaws(counted.quality, counted.exceptions), _dating_counts(counted.groups)),
         "damage": _damage(counted, pulled),
         "marks": _marks(counted),
         "dose": _dose(counted),
         "exceptions": _exceptions(counted.exceptions),
         "rates": _rates(counted),
         "limits": {"find_cap": counted.cap, "associations": counted.associations},
+        "project": {"kind": counted.project, "misfits": list(counted.misfits)},
     }
 
 
-def _flaws(counted: Counted) -> dict[str, int]:
+def flaws(quality: Mapping[str, int], exceptions: Mapping[str, int]) -> dict[str, int]:
     """Flaws that are counted in the ledger's rows, and those that are exceptions already."""
     return {
-        **counted.quality,
-        "uid_of_several_patients": counted.exceptions.get("STUDY_UID_MULTI_PATIENT", 0),
-        "sop_shared": counted.exceptions.get("SOP_UID_SHARED", 0),
+        **quality,
+        "uid_of_several_patients": exceptions.get("STUDY_UID_MULTI_PATIENT", 0),
+        "sop_shared": exceptions.get("SOP_UID_SHARED", 0),
     }
 
 
