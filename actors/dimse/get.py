@@ -8,7 +8,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from actors.dimse import move
-from actors.dimse.conversation import Conversation, Endpoint
+from actors.dimse.connecting import Endpoint
+from actors.dimse.conversation import Conversation
 from actors.dimse.inbound import SUCCESS, Storage
 from actors.dimse.incoming import InstanceHandler
 from actors.dimse.landing import LandingFactory
