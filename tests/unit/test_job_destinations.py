@@ -67,3 +67,31 @@ def test_credentials_in_the_address_are_refused_and_not_repeated() -> None:
 
     assert "s3cr3t" not in str(caught.value)
     assert "token" in str(caught.value)
+
+
+SNOWBALL = {
+    "kind": "s3",
+    "name": "ball",
+    "profile": "snowball",
+    "endpoint_url": "http://192.0.2.1:8080",
+    "bucket": "ball",
+}
+
+
+def test_a_snowball_gets_no_more_connections_than_it_keeps() -> None:
+    assert job_with({**SNOWBALL, "connections": 500}).destinations[0].connections == 500
+
+    with pytest.raises(JobFileError) as caught:
+        # One mover, one feeder, one validator.
+        job_with({**SNOWBALL, "connections": 334}, WEB)
+
+    assert "'ball' may be given 1002 connections at once and takes 1000" in str(caught.value)
+
+
+def test_what_a_profile_does_not_take_is_told_with_the_rest_of_the_file() -> None:
+    with pytest.raises(JobFileError) as caught:
+        job_with({**SNOWBALL, "checksum": "crc64nvme", "storage_class": "STANDARD_IA"})
+
+    told = str(caught.value)
+    assert 'checksum: a snowball endpoint knows only "none"' in told
+    assert "storage_class: a snowball endpoint has none" in told
