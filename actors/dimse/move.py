@@ -73,7 +73,8 @@ def retrieve(
         for response in conversation.ask(context, verb, values, [identifier], patience, stop):
             progress.note(response)
             last = response
-            if not conversation.more_read and (pause := progress.lull()):
+            # With C-GET the instances themselves come between the answers.
+            if verb is Verb.C_MOVE and not conversation.more_read and (pause := progress.lull()):
                 time.sleep(pause)
     except (PeerGone, ProtocolViolation):
         return _outcome(MoveEnd.LOST, None, last)
