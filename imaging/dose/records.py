@@ -208,7 +208,7 @@ class Obstacle(StrEnum):
     """Nothing says when the irradiation was."""
     SEVERAL_DEVICES = "several_devices"
     AMBIGUOUS = "ambiguous"
-    """Two series may be one acquisition or two: the sum would be a guess."""
+    """Two series may be one acquisition or two, or the images of one disagree: the sum would be a guess."""
     UNDOCUMENTED = "undocumented"
     """Dose stands only in elements that no document describes."""
 

@@ -38,14 +38,17 @@ def gather(instances: Iterable[InstanceDose]) -> StudyDose:
     groups, doubtful = grouped(images)
     events = _listed(infos[0], images) if infos else tuple(_event(group, n) for n, group in enumerate(groups, 1))
     doubtful = len(infos) > 1 if infos else doubtful
-    derived = any(DOSE & one.exposure.numbers.keys() for one in known if one.kind is Kind.DERIVED)
+    # Whatever comes of it: images that disagree, and derived ones, state a dose all the same.
+    stated = any(
+        DOSE & each.numbers.keys() for one in known if one.kind in _PICTURES for each in (one.exposure, *one.items)
+    )
     readable = any(event.has_dose for event in events)
     total, disagreement = _total(events, infos[0].total_dlp if infos else None)
     status = (
         DoseStatus.REPORT
         if counts[Kind.DOSE_REPORT]
         else DoseStatus.READABLE
-        if readable or derived
+        if readable or stated
         else DoseStatus.SCREEN_ONLY
         if counts[Kind.DOSE_SCREEN]
         else DoseStatus.NONE

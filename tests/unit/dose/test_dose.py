@@ -91,6 +91,17 @@ def test_a_standard_value_goes_before_a_private_one_and_the_difference_is_told()
     assert dose.conflicts == ("ctdivol",)
 
 
+def test_images_that_disagree_about_their_dose_have_one_that_no_report_is_made_of() -> None:
+    made = [toshiba(1), toshiba(2)]
+    for one, dlp in zip(made, (612.3, 700.0), strict=True):
+        one[0x70051040].value = dlp
+        del one[0x70051063]
+
+    dose = study(*made)
+
+    assert (dose.status, dose.obstacles, dose.conflicts) == (DoseStatus.READABLE, (Obstacle.AMBIGUOUS,), ("dlp",))
+
+
 def test_zero_is_what_scanners_write_for_unknown() -> None:
     assert study(image(CTDIvol=0.0)).status is DoseStatus.NONE
 
