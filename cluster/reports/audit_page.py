@@ -35,7 +35,7 @@ def page_of(document: Mapping[str, Any]) -> str:
             "dropped": sum(
                 element["fate"] == "dropped" for block in document["blocks"] for element in block["elements"]
             ),
-            "fates": _FATES,
+            "fates": _FATES | ({"kept": "will be kept"} if document["read_from"] == "source" else {}),
             "decisions": _DECISIONS,
             "most_differences": SHOWN_DIFFERENCES,
         },

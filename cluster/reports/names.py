@@ -49,6 +49,11 @@ def told_count(count: int) -> str:
     return f"{count:,}".replace(",", "\u202f")
 
 
+def told_many(count: int, one: str, several: str = "") -> str:
+    """A number and what it is a number of."""
+    return f"{told_count(count)} {one if count == 1 else several or one + 's'}"
+
+
 def told_percent(share: float) -> str:
     """A share between 0 and 1 in percent, two digits where it is small."""
     percent = round(100 * share, 6)

@@ -5,7 +5,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from cluster.reports.names import told_bytes, told_count, told_days, told_percent, told_share
+from cluster.reports.names import told_bytes, told_count, told_days, told_many, told_percent, told_share
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
@@ -18,6 +18,7 @@ def render(template: str, values: Mapping[str, Any]) -> str:
         trim_blocks=True,
     )
     pages.filters["count"] = told_count
+    pages.filters["many"] = told_many
     pages.filters["bytes"] = told_bytes
     pages.filters["share"] = lambda row: told_share(row["count"], row["of"])
     pages.filters["percent"] = told_percent

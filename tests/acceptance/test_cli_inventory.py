@@ -119,7 +119,7 @@ def test_a_browser_shows_the_page_without_scrolling_sideways(baseline: Any, tmp_
     found = re.search(r"<title>(\d+) of (\d+)</title>", shown)
     assert found is not None
     assert int(found[1]) <= int(found[2])
-    assert shown.count("<section") == 12
+    assert shown.count("<section") == 13
     assert "<h2>Findings</h2>" in shown
 
 

@@ -161,3 +161,24 @@ def test_a_study_sampled_again_replaces_what_was_seen_before(archive) -> None:
     samples.record(looked_into(key, read("1.7", 1, 1)))
 
     assert samples.totals().series == 1
+
+
+def test_a_sampled_study_counts_by_the_best_dose_that_any_of_its_series_offers(archive) -> None:
+    samples = archive.ledger.samples
+    one, two, three = (key for key, _ in samples.pick(spread(archive.ledger.baselines.groups(TODAY), 100), "seed")[:3])
+    samples.record(looked_into(one, read("1.7", 1, 1, dose="none"), read("1.8", 1, 1, dose="readable")))
+    samples.record(looked_into(two, read("1.9", 1, 1, dose="screen_only"), read("1.10", 1, 1)))
+    samples.record(looked_into(three, read("1.11", 1, 1)))
+
+    assert samples.dose() == {"readable": 1, "screen_only": 1}
+
+
+def test_an_audit_of_the_source_chooses_of_all_that_it_lists(archive) -> None:
+    audits = archive.ledger.audits
+
+    listed = audits.chosen(per_stratum=1, seed="1", written=False)
+
+    # One of each kind and year that claims to have something.
+    assert {(one.modalities, one.year, one.of) for one in listed} >= {(("CT", "SR"), 2019, 1), (("CT",), 2027, 1)}
+    assert "1.4" not in {one.study_uid for one in listed}
+    assert audits.chosen(per_stratum=1, seed="1") == ()
