@@ -5,7 +5,6 @@ takes seven times the bytes per second and core, and it never lets Nagle's algor
 """
 
 import contextlib
-import ipaddress
 import socket
 import ssl
 import threading
@@ -17,6 +16,7 @@ from datetime import timedelta
 
 import structlog
 
+from actors.callers import Callers, doubled
 from actors.dimse.associate import AssociateRequest
 from actors.dimse.association import Association, Service
 from actors.dimse.inbound import SUCCESS, Storage
@@ -73,7 +73,7 @@ class Receiver:
         self._options = options
         self._limits = limits or Limits()
         self._tls = tls
-        self._networks = tuple(ipaddress.ip_network(text, strict=False) for text in options.allow)
+        self._callers = Callers(options.allow)
         self._service = Service(
             storage=Storage(
                 landing=landing, handler=handler, longest=self._limits.dataset, stored=self._count_instance
@@ -165,7 +165,7 @@ class Receiver:
                 self._count_rejected("accept")
                 self._stopping.wait(ACCEPT_PAUSE)
                 continue
-            if not self._allowed(address[0]):
+            if not self._callers.admits(address[0]):
                 connection.close()
                 self._count_rejected(Refusal.ADDRESS)
                 continue
@@ -186,13 +186,6 @@ class Receiver:
                 self._count_rejected("threads")
                 connection.close()
                 self._stopping.wait(ACCEPT_PAUSE)
-
-    def _allowed(self, address: str) -> bool:
-        if not self._networks:
-            return True
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-        mapped = getattr(parsed, "ipv4_mapped", None)
-        return any((mapped or parsed) in network for network in self._networks)
 
     def _serve(self, connection: socket.socket, address: str) -> None:
         me = threading.current_thread()
@@ -265,23 +258,17 @@ class Receiver:
             self._stats.instances += status == SUCCESS
             self._stats.refused_instances += status != SUCCESS
 
-    # Both are told when their count has doubled: an archive with a wrong certificate shows, a port scan fills no log.
-
     def _count_rejected(self, reason: str) -> None:
         count = self._counted(self._stats.rejected, reason)
-        if is_power_of_two(count):
+        if doubled(count):
             log.warning("association_refused", reason=str(reason), count=count)
 
     def _count_aborted(self, reason: str) -> None:
         count = self._counted(self._stats.aborted, reason)
-        if is_power_of_two(count):
+        if doubled(count):
             log.warning("association_aborted", reason=str(reason), count=count)
 
     def _counted(self, counter: Counter[str], reason: str) -> int:
         with self._lock:
             counter[reason] += 1
             return counter[reason]
-
-
-def is_power_of_two(count: int) -> bool:
-    return count & (count - 1) == 0

@@ -7,7 +7,7 @@ import typer
 
 from cluster.cli.arguments import AsJson, JobFile, printer, texts
 from cluster.cli.exits import Stop
-from cluster.cli.identity import identity_of, told
+from cluster.cli.identity_files import identity_of, told
 from cluster.job import load_job
 from cluster.planning.reading import Reader, UnreadableFile
 from cluster.services import open_ledger

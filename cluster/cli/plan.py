@@ -10,7 +10,7 @@ from rich.status import Status
 
 from cluster.cli.arguments import AsJson, JobFile, Quiet, printer, texts
 from cluster.cli.exits import Exit
-from cluster.cli.identity import identity_of
+from cluster.cli.identity_files import identity_of
 from cluster.job import load_job
 from cluster.output import Output
 from cluster.planning.carry import make_revisions, planner_of

@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -39,6 +40,9 @@ ORDERS = "orders"
 PAGE = 10_000
 """Rows fetched or copied at a time."""
 
+REFUSED_KEPT = 10_000
+"""Messages kept that cannot be used: a sender of nonsense fills no disk. Later ones are counted, their senders told."""
+
 _NOBODY: tuple[None, None] = (None, None)
 
 
@@ -68,6 +72,16 @@ class FileHead:
     digest: bytes
     """BLAKE3 of its bytes."""
     reading: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedMessage:
+    """A message that came over a line and cannot be used as it is, or not all of it."""
+
+    octets: bytes
+    """As it came, without the frame. Patient data."""
+    defects: tuple[str, ...]
+    """Classes of `imaging.hl7.defects`, each once for every place."""
 
 
 @dataclass(slots=True)
@@ -133,6 +147,36 @@ class Identity:
                 " on conflict (digest) do nothing"
             ).rowcount
             return _end_file(conn, file_id, fresh, told)
+
+    def hear(
+        self, name: str, reading: str, events: Sequence[IdentityEvent], refused: RefusedMessage | None
+    ) -> tuple[int, int]:
+        """One message that came over a line is in the ledger: its events as those of the file `name`, to which further
+        messages are added, and, where it cannot be used as it is, its octets too. File and how many events are new."""
+        head = FileHead(kind=Source.HL7, name=name, digest=blake3(f"heard\n{name}".encode()).digest(), reading=reading)
+        with self._pool.transaction("hear message") as conn:
+            row = conn.execute(_HEARD, (head.kind, head.name, head.digest, head.reading)).fetchone()
+            assert row is not None  # an upsert without a condition returns its row
+            file_id, defects = row
+            fresh = 0
+            for event in events:
+                if not isinstance(event, Unrelated):
+                    fresh += conn.execute(_PUT_EVENT, _row_of(event, head, file_id)).rowcount
+            if refused is not None:
+                counts = Counter[str](defects) + Counter(refused.defects)
+                values = (blake3(refused.octets).digest(), list(refused.defects), refused.octets, REFUSED_KEPT)
+                conn.execute(_PUT_REFUSED, values)
+                conn.execute("update hospital_file set defects = %s where file_id = %s", (Jsonb(counts), file_id))
+            conn.execute("update hospital_file set events = events + %s where file_id = %s", (fresh, file_id))
+        return file_id, fresh
+
+    def refused(self) -> Iterator[RefusedMessage]:
+        """Messages that came over a line and could not be used as they are, the oldest first."""
+        with self._pool.transaction("read refused messages") as conn, conn.cursor(name="refused") as cursor:
+            cursor.itersize = 100
+            cursor.execute("select octets, defects from refused_message order by heard_at, digest")
+            for octets, defects in cursor:
+                yield RefusedMessage(octets=bytes(octets), defects=tuple(defects))
 
     def put_orders(self, head: FileHead, lines: Iterable[OrderLine], told: Told) -> HospitalFile:
         """As `put_events`, for the list of orders."""
@@ -291,6 +335,22 @@ def _kept(text: str | None) -> Any:
 _COPY_EVENTS = """
 copy told_event (digest, file_id, at, verb, kind, label, issuer, number, issuer_2, number_2, issuer_3, number_3,
   part, was, became, name, birth_date, sex) from stdin"""
+
+_HEARD = """
+insert into hospital_file (kind, name, digest, reading, messages, events) values (%s, %s, %s, %s, 1, 0)
+on conflict (kind, digest, reading) where replaced_at is null
+  do update set messages = hospital_file.messages + 1, read_at = limosa_now()
+returning file_id, defects"""
+
+_PUT_EVENT = """
+insert into identity_event (digest, file_id, at, verb, kind, label, issuer, number, issuer_2, number_2, issuer_3,
+  number_3, part, was, became, name, birth_date, sex)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict (digest) do nothing"""
+
+_PUT_REFUSED = """
+insert into refused_message as r (digest, defects, octets)
+select %s, %s, %s where (select count(*) from refused_message) < %s
+on conflict (digest) do update set times_heard = r.times_heard + 1, heard_at = limosa_now()"""
 
 _COPY_ORDERS = """
 copy ordered (file_id, line, accession, accession_issuer, issuer, number, study_uid, procedure) from stdin"""
