@@ -1,15 +1,23 @@
 """What needs a person: opened once, counted when seen again, resolved by a decision that puts work back."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from imaging.uid import Uid
 from storage.ledger.custody import append
+from storage.ledger.lifecycle import DeliveryState, StudyState
 from storage.ledger.pool import Connection, Pool
-from storage.ledger.records import CustodyNote, OpenProblem, Problem, Severity
+from storage.ledger.records import CustodyNote, Json, OpenProblem, Problem, Severity
 
+SETTLED = "settled"
+"""The resolution of what nobody had to resolve: its cause is gone."""
+REOPENED_WITHIN = timedelta(days=30)
+"""What was settled longer ago and comes back is a new exception of its own."""
 EARLIER_KEPT = 100
 """Differing evidence kept of an exception that is met again and again: enough to work through by hand, and a row
 that a sender of nonsense cannot grow without end."""
@@ -28,6 +36,26 @@ class Resolution(StrEnum):
     """The study does not move."""
     ACCEPT = "accept"
     """The study moves as the plan proposes for it, whatever the rules say of it. Only for what a plan opened."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """An exception with what the ledger says of its study today."""
+
+    exception_id: int
+    kind: str
+    closed: bool
+    """It was closed because its cause was gone, and nothing of its kind is open."""
+    study_key: int | None
+    study_uid: Uid | None
+    study_state: StudyState | None
+    revision: int
+    """The study's current one; 0 where it concerns none."""
+    sop_uid: Uid | None
+    destination: str | None
+    evidence: Json
+    later_state: DeliveryState | None
+    """Of the current revision at the exception's destination, where the exception is of an earlier revision."""
 
 
 class Exceptions:
@@ -62,7 +90,10 @@ class Exceptions:
         if problem.blocking:
             raise ValueError("what blocks is not planned anew")
         with self._pool.transaction("open late") as conn:
-            conn.execute("update study set recount = true where study_key = %s and state <> 'discovered'", (study_key,))
+            conn.execute(
+                "update study set recount = true, corrected = false where study_key = %s and state <> 'discovered'",
+                (study_key,),
+            )
             return put_problem(conn, problem, study_key=study_key, delivery_id=None, destination_id=None)
 
     def resolve(self, exception_id: int, resolution: Resolution, *, by: str) -> None:
@@ -109,9 +140,55 @@ class Exceptions:
                 conn.execute(_ACCEPT, (study_key, kind, decided, by))
             again = decided is not None and resolution in (Resolution.ACCEPT, Resolution.RETRY)
             # What a plan stopped goes on with the next plan only: what was planned before may be what is wrong.
-            _carry_out(conn, Resolution.RENEW if again else resolution, study_key=study_key, delivery_id=delivery_id)
+            _carry_out(
+                conn,
+                Resolution.RENEW if again else resolution,
+                study_key=study_key,
+                delivery_id=delivery_id,
+                corrected=again,
+            )
             note = CustodyNote(event="exception_resolved", payload={"kind": kind, "resolution": resolution.value})
             append(conn, study_key=study_key, study_uid=study_uid, actor=by, note=note)
+
+    def causes(self, closer: str, *, after: int = 0, limit: int = 1_000) -> tuple[Cause, ...]:
+        """Open exceptions, and those that `closer` has settled within `REOPENED_WITHIN`, in order of their ids."""
+        values = {"closer": closer, "after": after, "limit": limit, "within": REOPENED_WITHIN, "settled": SETTLED}
+        with self._pool.transaction("read causes") as conn:
+            return tuple(conn.cursor(row_factory=class_row(Cause)).execute(_CAUSES, values))
+
+    def settle(self, exception_id: int, *, by: str) -> bool:
+        """The exception is closed, since its cause is gone, and what it alone had stopped goes on; False: it was
+        closed already."""
+        with self._pool.transaction("settle exception") as conn:
+            row = conn.execute(
+                "update exception e set resolved_at = limosa_now(), resolved_by = %s, resolution = %s"
+                " where exception_id = %s and resolved_at is null returning kind, study_key, delivery_id, blocking",
+                (by, SETTLED, exception_id),
+            ).fetchone()
+            if row is None:
+                return False
+            kind, study_key, delivery_id, blocking = row
+            if study_key is not None:
+                if blocking:
+                    _carry_out(conn, Resolution.RETRY, study_key=study_key, delivery_id=delivery_id, corrected=False)
+                _note(conn, "exception_resolved", study_key, by, {"kind": kind, "resolution": SETTLED})
+        return True
+
+    def reopen(self, exception_id: int, *, by: str) -> bool:
+        """A settled exception is open again, and one that blocks stops its study or delivery unless that is done;
+        False: another of its kind is open."""
+        with self._pool.transaction("reopen exception") as conn:
+            row = conn.execute(_REOPEN, (exception_id,)).fetchone()
+            if row is None:
+                return False
+            kind, study_key, delivery_id, blocking = row
+            if study_key is not None:
+                if blocking and delivery_id is not None:
+                    conn.execute(_STOP_DELIVERY, {"delivery": delivery_id})
+                elif blocking:
+                    stop_studies(conn, [study_key])
+                _note(conn, "exception_reopened", study_key, by, {"kind": kind})
+        return True
 
     def assign(self, exception_ids: Sequence[int], owner: str) -> tuple[int, ...]:
         """The open exceptions among these are `owner`'s to work through; which."""
@@ -148,6 +225,12 @@ class Exceptions:
                 {"owner": owner},
             )
             return {(kind, severity): count for kind, severity, count in rows}
+
+
+def _note(conn: Connection, event: str, study_key: int, by: str, payload: Json) -> None:
+    row = conn.execute("select study_uid from study where study_key = %s for no key update", (study_key,)).fetchone()
+    assert row is not None  # an exception refers to it
+    append(conn, study_key=study_key, study_uid=row[0], actor=by, note=CustodyNote(event=event, payload=payload))
 
 
 def put_problem(
@@ -199,19 +282,22 @@ def _decided(conn: Connection, study_key: int | None, kind: str) -> bytes | None
     return None if row is None else row[0]
 
 
-def _carry_out(conn: Connection, resolution: Resolution, *, study_key: int, delivery_id: int | None) -> None:
+def _carry_out(
+    conn: Connection, resolution: Resolution, *, study_key: int, delivery_id: int | None, corrected: bool
+) -> None:
+    """`corrected`: what is renewed differs in what was decided only."""
     match resolution:
         case Resolution.ACKNOWLEDGE:
             return
         case Resolution.RETRY:
-            conn.execute(_STUDY_GOES_ON, {"study": study_key, "recount": False})
+            conn.execute(_STUDY_GOES_ON, {"study": study_key, "recount": False, "corrected": False})
         case Resolution.RENEW | Resolution.ACCEPT:
             # Deliveries stay stopped until the next plan voids them: a damaged one would only be read back again.
-            conn.execute(_STUDY_GOES_ON, {"study": study_key, "recount": True})
+            conn.execute(_STUDY_GOES_ON, {"study": study_key, "recount": True, "corrected": corrected})
             return
         case Resolution.EXCLUDE:
             conn.execute(
-                "update study set state = 'excluded', recount = false, reason = 'exception'"
+                "update study set state = 'excluded', recount = false, corrected = false, reason = 'exception'"
                 " where study_key = %s and state <> 'excluded'",
                 (study_key,),
             )
@@ -224,6 +310,30 @@ def _carry_out(conn: Connection, resolution: Resolution, *, study_key: int, deli
             return
     conn.execute(_DELIVERIES_GO_ON, {"study": study_key, "delivery": delivery_id})
 
+
+_CAUSES = """
+select e.exception_id, e.kind, e.resolved_at is not null as closed, e.study_key, s.study_uid, s.state as study_state,
+  coalesce(s.revision, 0) as revision, e.sop_uid, x.name as destination, e.evidence,
+  case when d.revision < s.revision then n.state end as later_state
+from exception e left join study s using (study_key) left join destination x using (destination_id)
+left join delivery d on d.delivery_id = e.delivery_id
+left join delivery n on n.study_key = e.study_key and n.revision = s.revision and n.destination_id = e.destination_id
+where e.exception_id > %(after)s and (e.resolved_at is null or (
+    e.resolved_by = %(closer)s and e.resolution = %(settled)s and e.resolved_at > limosa_now() - %(within)s::interval
+    and not exists (
+      select from exception o where o.kind = e.kind and o.study_key is not distinct from e.study_key
+        and o.sop_uid is not distinct from e.sop_uid and o.destination_id is not distinct from e.destination_id
+        and (o.resolved_at is null or o.exception_id > e.exception_id))))
+order by e.exception_id limit %(limit)s"""
+
+_REOPEN = """
+update exception e set resolved_at = null, resolved_by = null, resolution = null, last_seen = limosa_now(),
+  times_seen = times_seen + 1
+where exception_id = %s and resolved_at is not null and not exists (
+  select from exception o where o.kind = e.kind and o.resolved_at is null
+    and o.study_key is not distinct from e.study_key and o.sop_uid is not distinct from e.sop_uid
+    and o.destination_id is not distinct from e.destination_id)
+returning kind, study_key, delivery_id, blocking"""
 
 _PUT = """
 insert into exception
@@ -261,7 +371,9 @@ _STUDY_GOES_ON = """
 update study s set
   state = case when s.state <> 'exception' then s.state when s.revision = 0 then 'discovered' else 'planned'
           end::study_state,
-  recount = (s.recount or %(recount)s) and s.revision > 0
+  recount = (s.recount or %(recount)s) and s.revision > 0,
+  corrected = s.revision > 0 and case when not %(recount)s then s.corrected
+                                      else %(corrected)s and (s.corrected or not s.recount) end
 where s.study_key = %(study)s and s.state in ('planned', 'exception', 'empty_confirmed')
   and not exists (select from exception e where e.study_key = s.study_key and e.resolved_at is null and e.blocking
                   and e.delivery_id is null)"""

@@ -1,0 +1,1 @@
+"""Holds open exceptions against source, ledger and destinations as they are today."""
