@@ -15,7 +15,7 @@ ONLY ?=
 RESULTS := perf/results/bench.json
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint demo chaos shipment faults long devices big fuzz bench bench-quick ledger-scale planted-faults planning clean
+.PHONY: help venv test lint demo chaos shipment faults merges long devices big fuzz bench bench-quick ledger-scale planted-faults planning clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -48,6 +48,9 @@ shipment: $(STAMP) ## ship two devices from an archive to a bucket, with damage 
 
 faults: $(STAMP) ## every fault of an S3 endpoint, of the line to it and of its writers, with what each cost
 	$(BIN)/pytest tests/contract/sinks/test_sinks_faults.py -m "long or not long" -p no:xdist
+
+merges: $(STAMP) ## move an archive to S3 and two others while patients are merged, and ask these whose everything is
+	$(BIN)/python tests/rehearsal/merges.py
 
 long: $(STAMP) ## whole journeys by command that are too long for `make test`
 	$(BIN)/pytest -m long

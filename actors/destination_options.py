@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from actors.options import AeTitle, Options, Port, TlsOptions
 from storage.dicomweb.options import WebAccess
-from storage.sinks.existing import Existing
+from storage.sinks.existing import UpdateRule
 from storage.sinks.options import SinkName, SinkOptions
 
 MOST_REFERENCES = 1000
@@ -27,7 +27,7 @@ class CommitmentOptions(Options):
     tls: TlsOptions | None = Field(default=None, description="absent: reports come over plain TCP")
 
 
-class DimseOptions(Options):
+class DimseOptions(Options, UpdateRule):
     """An archive that is written by C-STORE."""
 
     kind: Literal["dimse"] = "dimse"
@@ -39,9 +39,6 @@ class DimseOptions(Options):
     tls: TlsOptions | None = Field(default=None, description="absent: plain TCP")
     associations: int = Field(default=4, ge=1, le=64, description="most associations at once from one process")
     timeout: timedelta = Field(default=timedelta(minutes=5), description="longest wait for one answer")
-    existing: Existing = Field(
-        Existing.KEPT, description="what it does with an instance it has already when one of the same UID comes"
-    )
     dicomweb: WebAccess | None = Field(default=None, description="reads back through the archive's own DICOMweb")
     commitment: CommitmentOptions | None = Field(
         default=None, description="proof where nothing can be read back: Storage Commitment"

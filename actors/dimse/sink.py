@@ -30,6 +30,7 @@ from storage.sinks.dicomweb import listed_keys
 from storage.sinks.protocol import Journal, Probe, Proof, SinkTraits, StudyWriter, UploadState
 from storage.sinks.sameness import same_instance
 from storage.sinks.service import Outgoing, ServiceWriter, addressed, window
+from storage.sinks.withdrawal import Withdrawal
 
 WRITER_MEMORY = 4 * PIECE
 """An instance goes out in pieces from where it lies."""
@@ -60,6 +61,7 @@ class DimseSink:
             tls=tls,
         )
         self._web = None if options.dicomweb is None else WebService(WebClient(options.dicomweb))
+        self._withdrawal = None if options.orthanc is None else Withdrawal(options.orthanc)
         self._pool = StorePool(self._associate, options.associations)
 
     @property
@@ -79,7 +81,7 @@ class DimseSink:
         self, pack: PackId, container: Container, size_hint: int, journal: Journal, resume: UploadState | None
     ) -> StudyWriter:
         del container, size_hint  # an archive has one shape and says nothing of its room
-        return ServiceWriter(_DimseSender(self), pack, journal, resume, self._options.existing)
+        return ServiceWriter(_DimseSender(self), pack, journal, resume, self._options.existing, self._withdrawal)
 
     def discard(self, state: UploadState) -> None:
         """Nothing: an archive takes nothing back."""
@@ -115,6 +117,8 @@ class DimseSink:
             yield self._tried(what, lambda service=service: self._offered(service))
         if self._web is not None:
             yield self._tried("answers by DICOMweb", self._web.reach)
+        if self._withdrawal is not None:
+            yield self._withdrawal.probe()
 
     # What sender and validator ask of it.
 

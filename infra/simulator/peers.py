@@ -140,7 +140,12 @@ class OrthancPeer(_Peer):
     @property
     def web_url(self) -> str:
         """Where its DICOMweb services are, if it was started with `ORTHANC_WEB`."""
-        return f"http://127.0.0.1:{self.http_port}/dicom-web"
+        return f"{self.rest_url}/dicom-web"
+
+    @property
+    def rest_url(self) -> str:
+        """Where its own REST API is."""
+        return f"http://127.0.0.1:{self.http_port}"
 
     @staticmethod
     def installed() -> bool:

@@ -18,6 +18,7 @@ from imaging.facts import InstanceFacts
 from imaging.instance import describe
 from imaging.octets import MemoryOctets
 from imaging.part10 import split_part10
+from imaging.uid import Uid
 from storage.packs.model import Container, Member, PackId, Part
 from storage.sinks.protocol import UploadState
 
@@ -91,6 +92,10 @@ class MemoryJournal:
     def reset(self, reason: str) -> None:
         del reason
         self._state = None
+
+    def delivered(self, sop_uid: Uid) -> frozenset[bytes]:
+        del sop_uid
+        return frozenset()
 
     @property
     def _begun(self) -> UploadState:

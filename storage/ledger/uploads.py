@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from psycopg.rows import DictRow, dict_row
 
 from imaging.facts import InstanceFacts
+from imaging.uid import Uid
 from storage.errors import Rejected
 from storage.ledger.claims import lost
 from storage.ledger.coercion import json_of, values_of
@@ -92,6 +93,12 @@ class LedgerJournal:
     def reset(self, reason: str) -> None:
         with self._pool.transaction("reset upload") as conn:
             self._forget(conn, "reset upload", reason)
+
+    def delivered(self, sop_uid: Uid) -> frozenset[bytes]:
+        claim = self._claim
+        values = {"study": claim.study_key, "revision": claim.revision, "sop_uid": sop_uid}
+        with self._pool.transaction("look for earlier versions") as conn:
+            return frozenset(bytes(can1) for (can1,) in conn.execute(_EARLIER, values))
 
     def spoil(self) -> None:
         """Whoever opens the delivery next, if only because this process died, discards what is there and starts over.
@@ -219,6 +226,13 @@ def _member(claim: Claim, row: DictRow) -> Member:
     )
     return Member(facts=facts, offset=row["byte_start"], length=row["byte_size"], lead=row["lead"])
 
+
+_EARLIER = """
+select can1 from instance
+where study_key = %(study)s and revision < %(revision)s and sop_uid = %(sop_uid)s
+union
+select m.can1 from upload_member m join delivery d using (delivery_id)
+where d.study_key = %(study)s and d.revision < %(revision)s and m.sop_uid = %(sop_uid)s"""
 
 _COPY_PARTS = "copy upload_part (delivery_id, number, byte_start, byte_size, crc64, etag) from stdin"
 

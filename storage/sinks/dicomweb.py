@@ -13,6 +13,7 @@ from storage.sinks.options import DicomwebOptions
 from storage.sinks.protocol import Journal, Probe, SinkTraits, StudyWriter, UploadState
 from storage.sinks.sameness import same_instance
 from storage.sinks.service import Outgoing, ServiceWriter, addressed, window
+from storage.sinks.withdrawal import Withdrawal
 
 ROUNDS = 3
 """Requests for an instance that the service neither takes nor refuses for good."""
@@ -31,6 +32,7 @@ class DicomwebSink:
     def __init__(self, options: DicomwebOptions, *, wait: Callable[[float], None] = time.sleep) -> None:
         self._options = options
         self._web = WebService(WebClient(options, wait=wait))
+        self._withdrawal = None if options.orthanc is None else Withdrawal(options.orthanc)
 
     @property
     def name(self) -> str:
@@ -50,7 +52,7 @@ class DicomwebSink:
         del container, size_hint  # a service has one shape and says nothing of its room
         options = self._options
         sender = StowSender(self._web, batch_size=options.batch_size, batch_count=options.batch_count)
-        return ServiceWriter(sender, pack, journal, resume, options.existing)
+        return ServiceWriter(sender, pack, journal, resume, options.existing, self._withdrawal)
 
     def discard(self, state: UploadState) -> None:
         """Nothing: a service takes nothing back."""
@@ -80,6 +82,8 @@ class DicomwebSink:
             yield Probe(what="answers a question", ok=False, detail=str(error), place=error.place, code=error.code)
         else:
             yield Probe(what="answers a question", ok=True, detail="storing is not tried: nothing could be removed")
+        if self._withdrawal is not None:
+            yield self._withdrawal.probe()
 
     def _instance(self, key: str) -> Iterator[bytes]:
         return self._web.instance(*addressed(key))

@@ -19,7 +19,7 @@ from storage.dicomweb.options import WebAccess
 from storage.packs.model import Container
 from storage.packs.naming import check_prefix
 from storage.seeds.profiles import PROFILES, ProfileName
-from storage.sinks.existing import Existing
+from storage.sinks.existing import UpdateRule
 from storage.sinks.s3_parts import MAX_PART, MIN_PART, PartPlan, steady_size
 from storage.sinks.s3_profiles import ENDPOINTS, Endpoint, S3Profile, profile_problems
 from storage.sinks.secret import SecretRef
@@ -155,14 +155,11 @@ class SeedOptions(SinkSettings):
         return max(self.reserve, PROFILES[self.profile].reserve)
 
 
-class DicomwebOptions(WebAccess):
+class DicomwebOptions(WebAccess, UpdateRule):
     """A DICOMweb service: written by STOW-RS, read back by WADO-RS."""
 
     kind: Literal["dicomweb"] = "dicomweb"
     name: SinkName = Field(description="the destination's name in the ledger; keep it for the job's life")
-    existing: Existing = Field(
-        Existing.KEPT, description="what it does with an instance it has already when one of the same UID comes"
-    )
     batch_size: Annotated[ByteSize, Field(ge=1 << 20, le=MAX_PART)] = Field(
         ByteSize(32 << 20), description="of one request; an instance that is larger goes alone"
     )

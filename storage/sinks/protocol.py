@@ -16,6 +16,7 @@ from typing import Protocol
 
 from imaging.facts import InstanceFacts
 from imaging.octets import Octets
+from imaging.uid import Uid
 from storage.packs.model import Container, HeldPack, Member, PackId, Part, Receipt
 
 
@@ -54,6 +55,10 @@ class Journal(Protocol):
 
     def reset(self, reason: str) -> None:
         """Intent, parts and members are forgotten: the delivery starts over."""
+        ...
+
+    def delivered(self, sop_uid: Uid) -> frozenset[bytes]:
+        """CAN1 of every version of the instance that an earlier revision of the study had, delivered or begun."""
         ...
 
 

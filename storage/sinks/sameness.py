@@ -18,6 +18,17 @@ SAME_INSTANCE = ("pd1", "can1", "series_uid", "sop_class", "transfer_syntax")
 
 def same_instance(facts: InstanceFacts, part10: Octets, theirs: Iterable[bytes]) -> bool:
     """Whether the service's file, as it comes, is the instance of these facts and bytes."""
+    found = held_instance(facts, part10, theirs)
+    return found is not None and is_same(facts, found)
+
+
+def is_same(facts: InstanceFacts, found: InstanceFacts) -> bool:
+    """Whether both are one instance with one content."""
+    return all(getattr(found, name) == getattr(facts, name) for name in SAME_INSTANCE)
+
+
+def held_instance(facts: InstanceFacts, part10: Octets, theirs: Iterable[bytes]) -> InstanceFacts | None:
+    """What the service's file is, RAW1 taken over from `facts`; None where it is no DICOM instance."""
     # Without a name, so that nothing of it is left however this ends.
     with tempfile.TemporaryFile() as file:
         for piece in theirs:
@@ -26,12 +37,11 @@ def same_instance(facts: InstanceFacts, part10: Octets, theirs: Iterable[bytes])
         found = FileOctets(file.fileno(), file.tell())
         try:
             if _dataset(found) == _dataset(part10):
-                return True
+                return facts
             envelope = split_part10(found)
-            said = describe(found, envelope.dataset_offset, envelope.transfer_syntax, facts.raw1)
+            return describe(found, envelope.dataset_offset, envelope.transfer_syntax, facts.raw1)
         except Refused:
-            return False
-    return all(getattr(said, name) == getattr(facts, name) for name in SAME_INSTANCE)
+            return None
 
 
 def _dataset(octets: Octets) -> tuple[str, bytes]:

@@ -21,6 +21,7 @@ from storage.packs.naming import instance_key, pack_key
 from storage.packs.reader import PackReader
 from storage.sinks.existing import Existing
 from storage.sinks.protocol import Journal, ObjectReader, UploadState
+from storage.sinks.withdrawal import Withdrawal
 
 GROUP = 64
 """Instances per journal commit: a crash costs at most so many comparisons, a commit costs one transaction."""
@@ -75,11 +76,19 @@ class ServiceWriter:
     journaled is found at the service and compared."""
 
     def __init__(
-        self, sender: Sender, pack: PackId, journal: Journal, resume: UploadState | None, existing: Existing
+        self,
+        sender: Sender,
+        pack: PackId,
+        journal: Journal,
+        resume: UploadState | None,
+        existing: Existing,
+        withdrawal: Withdrawal | None,
     ) -> None:
+        """`withdrawal` is there exactly where `existing` is WITHDRAWN."""
         self._sender = sender
         self._pack = pack
         self._journal = journal
+        self._withdrawal = withdrawal
         self._lock = threading.Lock()
         self._members = {member.facts.sop_uid: member for member in (resume.members if resume else ())}
         self._resumed = resume is not None
@@ -90,7 +99,7 @@ class ServiceWriter:
         self._closed = False
         self._key = pack_key(pack, Container.P10)
         # Before the intent is there: until then nothing at the service can be this delivery's own.
-        self._present = sender.present(pack.study_uid) if existing is Existing.KEPT else frozenset[str]()
+        self._present = frozenset[str]() if existing is Existing.REPLACED else sender.present(pack.study_uid)
         journal.begin(key=self._key, container=Container.SERVICE, device="")
 
     @property
@@ -149,6 +158,8 @@ class ServiceWriter:
 
     def _is_there(self, outgoing: Outgoing) -> bool:
         """The service has the instance already; False: it has to be sent to know."""
+        if self._withdrawal is not None:
+            return self._withdrawal.make_way(outgoing.facts, outgoing.part10, self._journal.delivered)
         same = self._sender.same(outgoing)
         if same is None and (self._resumed or self._pack.revision == 1):
             # Ours from before a crash, or it was there before us: only its answer and the proof will tell.

@@ -63,6 +63,7 @@ class MemoryJournal:
         self.crash_at = -1
         self.crash_after_effect = False
         self.lost = False
+        self.earlier: dict[Uid, frozenset[bytes]] = {}
 
     def begin(self, *, key: str, container: Container, device: str) -> None:
         with_values = (key, container, device)
@@ -92,6 +93,9 @@ class MemoryJournal:
         assert reason
         for _ in self._call("reset"):
             self.row = None
+
+    def delivered(self, sop_uid: Uid) -> frozenset[bytes]:
+        return self.earlier.get(sop_uid, frozenset())
 
     def spoil(self) -> None:
         for _ in self._call("spoil"):
