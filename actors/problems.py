@@ -200,6 +200,12 @@ CATALOGUE: dict[str, ProblemClass] = {
         False,
         "Objects are at the far side that nobody sealed. Find out who put them there before the images are used.",
     ),
+    "CORRECTION_UNTELLABLE": ProblemClass(
+        Severity.ERROR,
+        False,
+        "The study is under an older decision at the destination, and no message can say so without taking other "
+        "studies of the patient along, or none exists for what changed. Correct it there by hand, then acknowledge.",
+    ),
     "COMMITMENT_REFUSED": ProblemClass(
         Severity.CRITICAL,
         True,

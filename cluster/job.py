@@ -28,6 +28,7 @@ from cluster.schedule import Schedule
 from imaging.coercion.attributes import name_of
 from imaging.identity.tags import ACCESSION_TAGS, IDENTITY_TAGS
 from storage.ledger.address import LedgerAddress
+from storage.sinks.existing import Existing
 from storage.sinks.options import DicomwebOptions, S3Options, SecretRef, SeedOptions
 
 EMBEDDED = "embedded"
@@ -236,6 +237,11 @@ class Job(BaseSettings):
             problems.append(
                 "destinations: the others would be fed from a DICOM service, which need not give back the bytes it was "
                 "sent; put an s3 or seed destination among them, or make a job for each"
+            )
+        if isinstance(self.inline_destination, SERVICES) and self.inline_destination.existing is Existing.TOLD:
+            problems.append(
+                f"destinations: {self.inline_destination.name!r} is told of what another destination gets: with "
+                'existing = "told" put an s3 or seed destination beside it'
             )
         problems += [
             f"destinations: the commitment port {item.commitment.port} of {item.name!r} is a receiver's"

@@ -4,9 +4,10 @@ from urllib.parse import urlsplit
 
 from actors.options import AUTO
 from actors.tuning import Bounds
-from cluster.job import Destination, DicomwebDestination, DimseDestination, Job, S3Destination
+from cluster.job import SERVICES, Destination, DicomwebDestination, DimseDestination, Job, S3Destination
 from storage.ledger.job import DestinationSpec, Registered, SourceSpec
 from storage.ledger.ledger import Ledger
+from storage.sinks.existing import Existing
 
 
 def register_job(job: Job, ledger: Ledger) -> Registered:
@@ -24,7 +25,13 @@ def register_job(job: Job, ledger: Ledger) -> Registered:
         source_identity=job.source_identity,
         sources=[SourceSpec(name=job.source.name, kind=job.source.kind, pull_limit=bounds.most, start=bounds.least)],
         destinations=[
-            DestinationSpec(name=item.name, kind=item.kind, inline=item.name == inline, fingerprint=_place(item))
+            DestinationSpec(
+                name=item.name,
+                kind=item.kind,
+                inline=item.name == inline,
+                fingerprint=_place(item),
+                told=isinstance(item, SERVICES) and item.existing is Existing.TOLD,
+            )
             for item in job.destinations
         ],
     )

@@ -110,7 +110,7 @@ where d.study_key >= %(first)s and d.study_key < %(next)s and not d.held and s.s
   and exists (select from exception e where e.study_key = s.study_key and e.kind = any (%(kinds)s))"""
 
 RECOUNT: Final = """
-update study s set recount = true
+update study s set recount = true, corrected = true
 from deciding d
 where d.study_key >= %(first)s and d.study_key < %(next)s and not d.held and s.study_key = d.study_key
   and s.state = 'planned' and s.revision > 0 and not s.recount

@@ -181,7 +181,10 @@ class Inventory:
     def recount(self, study_key: int) -> None:
         """The study's next plan makes a new revision: the source was found to hold more than was delivered."""
         with self._pool.transaction("mark recount") as conn:
-            conn.execute("update study set recount = true where study_key = %s and state <> 'discovered'", (study_key,))
+            conn.execute(
+                "update study set recount = true, corrected = false where study_key = %s and state <> 'discovered'",
+                (study_key,),
+            )
 
     def window(self, source_id: int, keys: Mapping[str, str]) -> WindowRow | None:
         """The window's answer in the current generation; None when it was not asked yet."""
@@ -367,7 +370,7 @@ update study s set
   modalities = coalesce(n.modalities, s.modalities), description = coalesce(n.description, s.description),
   series_count = coalesce(n.series_count, s.series_count),
   instance_count = coalesce(n.instance_count, s.instance_count),
-  recount = s.recount or (n.changed and s.state <> 'discovered'),
+  recount = s.recount or (n.changed and s.state <> 'discovered'), corrected = s.corrected and not n.changed,
   generation = j.generation, last_seen = limosa_now()
 from now n, job j where s.study_key = n.study_key returning n.changed"""
 

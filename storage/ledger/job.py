@@ -52,6 +52,8 @@ class DestinationSpec:
     """True for the one destination that is written while the source sends."""
     fingerprint: str
     """Changes when the settings would put or find bytes elsewhere."""
+    told: bool = False
+    """It keeps what it has, and is told by message when a patient has become another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,16 +248,22 @@ def _put_source(conn: Connection, spec: SourceSpec) -> int:
 
 def _put_destination(conn: Connection, spec: DestinationSpec) -> int:
     row = conn.execute(
-        "insert into destination (name, kind, inline, fingerprint)"
-        " values (%(name)s, %(kind)s, %(inline)s, %(fingerprint)s)"
+        "insert into destination (name, kind, inline, fingerprint, told)"
+        " values (%(name)s, %(kind)s, %(inline)s, %(fingerprint)s, %(told)s)"
         " on conflict (name) do update"
-        " set kind = excluded.kind, inline = excluded.inline, fingerprint = excluded.fingerprint"
+        " set kind = excluded.kind, inline = excluded.inline, fingerprint = excluded.fingerprint, told = excluded.told"
         " where (destination.kind, destination.inline, destination.fingerprint)"
         "       = (excluded.kind, excluded.inline, excluded.fingerprint)"
         " or not exists (select from delivery where delivery.destination_id = destination.destination_id"
         "                and (written_at is not null or destination.inline <> excluded.inline))"
         " returning destination_id",
-        {"name": spec.name, "kind": spec.kind, "inline": spec.inline, "fingerprint": spec.fingerprint},
+        {
+            "name": spec.name,
+            "kind": spec.kind,
+            "inline": spec.inline,
+            "fingerprint": spec.fingerprint,
+            "told": spec.told,
+        },
     ).fetchone()
     if row is None:
         raise JobMismatch("holds studies under other settings", operation="register", place=spec.name)

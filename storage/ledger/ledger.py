@@ -20,6 +20,7 @@ from storage.ledger.files import Files
 from storage.ledger.identity import Identity
 from storage.ledger.inventory import Inventory
 from storage.ledger.job import JobLock, Jobs
+from storage.ledger.outbound import Outbound
 from storage.ledger.pace import Paces
 from storage.ledger.pilots import Pilots
 from storage.ledger.plan import Plan
@@ -57,6 +58,7 @@ class Ledger:
         self.audits = Audits(self._pool)
         self.identity = Identity(self._pool)
         self.decisions = Decisions(self._pool)
+        self.outbound = Outbound(self._pool)
         self.exceptions = Exceptions(self._pool)
         self.custody = Custody(self._pool)
         self.control = Control(self._pool)

@@ -15,6 +15,9 @@ from storage.ledger.records import CustodyNote, Json
 BATCH = 10_000
 """Studies planned in one transaction: about a second of work, so that inventory and movers hardly wait."""
 
+TOLD = "told by message"
+"""Why a delivery is void whose destination has the study already, and is told by message what was decided since."""
+
 URGENT_PRIORITY = 10
 NORMAL_PRIORITY = 100
 LAST_PRIORITY = 32_767
@@ -39,12 +42,14 @@ class Plan:
         `rules` goes into each revision: the versions of the rules that decided. What an earlier revision had not
         written yet is void; a worker in the middle of it loses its claim. `only` restricts to these studies.
         """
-        return self._step({"rules": Jsonb(rules), "only": _listed(only), "limit": limit, "decided": False})
+        return self._step(
+            {"rules": Jsonb(rules), "only": _listed(only), "limit": limit, "decided": False, "told": TOLD}
+        )
 
     def step_decided(self, rules: Json, *, only: Sequence[Uid] | None = None, limit: int = BATCH) -> Planned:
         """As `step`, for studies about which something is decided that does not hold them; the revision's plan has
         the decision under `decision`."""
-        return self._step({"rules": Jsonb(rules), "only": _listed(only), "limit": limit, "decided": True})
+        return self._step({"rules": Jsonb(rules), "only": _listed(only), "limit": limit, "decided": True, "told": TOLD})
 
     def _step(self, values: dict[str, object]) -> Planned:
         with self._pool.transaction("plan") as conn:
@@ -86,7 +91,7 @@ class Plan:
         """Held or excluded studies are discovered again and will be planned as new revisions; which."""
         with self._pool.transaction("readmit") as conn:
             rows = conn.execute(
-                "update study set state = 'discovered', recount = false, reason = null"
+                "update study set state = 'discovered', recount = false, corrected = false, reason = null"
                 " where study_uid = any(%s) and state in ('held', 'excluded') returning study_key, study_uid",
                 (list(studies),),
             ).fetchall()
@@ -108,15 +113,15 @@ def _listed(only: Sequence[Uid] | None) -> list[Uid] | None:
 
 _STEP = """
 with picked as (
-  select study_key from study
+  select study_key, corrected from study
   where (state = 'discovered' or (recount and state in ('planned', 'empty_confirmed')))
     and (%(only)s::text[] is null or study_uid = any(%(only)s::text[]))
     and (not %(decided)s or exists (select from decision h where h.study_key = study.study_key and not h.held))
   order by priority, study_key limit %(limit)s for update skip locked),
 bumped as (
-  update study s set state = 'planned', recount = false, revision = s.revision + 1
+  update study s set state = 'planned', recount = false, corrected = false, revision = s.revision + 1
   from picked p where s.study_key = p.study_key
-  returning s.study_key, s.revision, s.priority, s.source_id),
+  returning s.study_key, s.revision, s.priority, s.source_id, p.corrected),
 revised as (
   insert into study_revision (study_key, revision, plan)
   select b.study_key, b.revision, %(rules)s || coalesce((
@@ -131,9 +136,13 @@ voided as (
   from bumped b
   where d.study_key = b.study_key and d.revision < b.revision and d.state in ('pending', 'exception')),
 made as (
-  insert into delivery (study_key, revision, source_id, destination_id, pulled, ready, priority)
-  select b.study_key, b.revision, b.source_id, x.destination_id, x.inline, x.inline, b.priority
-  from bumped b cross join destination x
+  insert into delivery (study_key, revision, source_id, destination_id, pulled, ready, priority, state, reason)
+  select b.study_key, b.revision, b.source_id, x.destination_id, x.inline, x.inline, b.priority,
+    case when t.told then 'void' else 'pending' end::delivery_state, case when t.told then %(told)s end
+  from bumped b cross join destination x cross join lateral (
+    select x.told and b.corrected and exists (
+      select from delivery h where h.study_key = b.study_key and h.destination_id = x.destination_id
+        and h.revision < b.revision and h.state in ('written', 'validated')) as told) t
   order by b.priority, b.study_key, x.destination_id
   returning delivery_id)
 select (select count(*) from bumped), (select count(*) from made)"""
@@ -153,7 +162,7 @@ select coalesce((select max(study_key) from page), 0), (select count(*) from mad
 
 _SET_ASIDE = """
 with aside as (
-  update study s set state = %(state)s, recount = false, reason = %(reason)s
+  update study s set state = %(state)s, recount = false, corrected = false, reason = %(reason)s
   where study_uid = any(%(uids)s) and state <> %(state)s
     and (recount or state <> 'planned' or exists (
       select from delivery d where d.study_key = s.study_key and d.revision = s.revision

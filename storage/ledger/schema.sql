@@ -59,6 +59,7 @@ create table destination (
   fingerprint text not null,
   state destination_state not null default 'open',
   reason text,
+  told boolean not null default false,
   constraint closed_says_why check (state = 'open' or reason is not null)
 );
 create unique index one_inline_destination on destination (inline) where inline;
@@ -141,11 +142,14 @@ create table study (
   modalities text[],
   description text,
   reason text,
+  -- The study's next revision differs in what was decided about it, and in nothing that the archive has.
+  corrected boolean not null default false,
   constraint study_uid_is_known_once unique (study_uid),
   constraint study_uid_is_a_uid check (study_uid ~ '^[0-9]+(\.[0-9]+)*$' and length(study_uid) <= 64),
   constraint counts_are_not_negative check (series_count >= 0 and instance_count >= 0),
   constraint planned_has_revision check (state not in ('planned', 'empty_confirmed') or revision >= 1),
-  constraint discovered_is_not_recounted check (state <> 'discovered' or not recount)
+  constraint discovered_is_not_recounted check (state <> 'discovered' or not recount),
+  constraint corrected_is_recounted check (not corrected or recount)
 ) with (fillfactor = 85);
 create index study_to_plan on study (priority, study_key)
   where state = 'discovered' or (recount and state in ('planned', 'empty_confirmed'));
@@ -781,3 +785,41 @@ create table pilot_study (
   day text not null references pilot_day
 );
 create index pilot_study_of_day on pilot_study (day);
+-- pre: messages that were heard and cannot be used as they are; their sender was told so.
+create table refused_message (
+  digest bytea primary key,
+  heard_at timestamptz not null default limosa_now(),
+  times_heard integer not null default 1,
+  defects text[] not null,
+  octets bytea not null,
+  constraint refused_digest_is_blake3 check (octet_length(digest) = 32)
+);
+-- pre: destinations that keep what they have are told by message when a study's patient has become another.
+
+create table outbound_message (
+  message_id bigint generated always as identity primary key,
+  destination_id integer not null references destination,
+  attempts integer not null default 0,
+  made_at timestamptz not null default limosa_now(),
+  last_tried timestamptz,
+  done_at timestamptz,
+  trigger text not null,
+  control_id text not null unique,
+  answer text,
+  octets bytea not null,
+  constraint outbound_trigger_is_known check (trigger in ('A40', 'A08')),
+  constraint outbound_answer_is_known check (answer in ('AA', 'AE', 'AR', 'file')),
+  constraint outbound_done_is_answered check (done_at is null or answer in ('AA', 'file'))
+);
+create index outbound_to_send on outbound_message (destination_id, message_id) where done_at is null;
+
+-- Which message tells a destination of which revision of a study.
+create table outbound_study (
+  study_key bigint not null references study,
+  message_id bigint not null references outbound_message,
+  destination_id integer not null references destination,
+  revision integer not null,
+  primary key (study_key, destination_id, revision)
+);
+create trigger outbound_study_is_fixed before update or delete on outbound_study
+  for each row execute function refuse_change();

@@ -39,6 +39,10 @@ def page(name: str) -> str:
     return (REFERENCE / f"{name}.md").read_text(encoding="utf-8")
 
 
+def job_file() -> str:
+    return "".join(map(page, ("job-file", "job-file-sources", "job-file-services")))
+
+
 def section(text: str, heading: str) -> str:
     """What stands under a heading, up to the next of any level; empty where there is none."""
     found = re.search(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#|\Z)", text, re.MULTILINE | re.DOTALL)
@@ -97,7 +101,7 @@ SETTINGS = sorted({(path, name): field for path, name, field in tables(Job)}.ite
 def test_every_setting_is_listed_with_its_default(place: tuple[str, str], field: FieldInfo) -> None:
     path, name = place
 
-    rows = section(page("job-file") + page("job-file-sources"), path)
+    rows = section(job_file(), path)
 
     row = f"| `{name}` | {shown(field)} | "
     assert row in rows, f"under {path}: {row}{field.description} |"
@@ -106,7 +110,7 @@ def test_every_setting_is_listed_with_its_default(place: tuple[str, str], field:
 def test_no_setting_is_listed_that_does_not_exist() -> None:
     known = {name for (_, name), _ in SETTINGS}
 
-    listed = set(re.findall(r"^\| `(\w+)` \|", page("job-file") + page("job-file-sources"), re.MULTILINE))
+    listed = set(re.findall(r"^\| `(\w+)` \|", job_file(), re.MULTILINE))
 
     assert listed <= known
 

@@ -45,6 +45,7 @@ from storage.ledger.records import DestinationState, OpenProblem, Verdict
 from storage.packs.model import Container, PackId
 from storage.packs.reader import PackReader
 from storage.sinks.device import Device
+from storage.sinks.existing import Existing
 from storage.sinks.options import S3Options, SeedOptions
 from storage.sinks.protocol import Sink
 
@@ -423,7 +424,13 @@ def engine(ledger, ledger_url, s3, tmp_path, wait_until, one_session, monkeypatc
                 SourceSpec(name=archive.name, kind="dimse", pull_limit=archive.bounds.most, start=archive.bounds.least)
             ],
             destinations=[
-                DestinationSpec(name=d.name, kind=d.kind, inline=d.name == inline, fingerprint="-")
+                DestinationSpec(
+                    name=d.name,
+                    kind=d.kind,
+                    inline=d.name == inline,
+                    fingerprint="-",
+                    told=getattr(d, "existing", None) is Existing.TOLD,
+                )
                 for d in destinations
             ],
         )

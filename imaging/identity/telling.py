@@ -1,0 +1,84 @@
+"""What a destination that keeps its first copy has to be told of: pure, from what it believes and what is planned.
+
+A40 moves everything under a number. So it is told only where every study that the destination holds under the number is
+planned under the same other one; a part of them would take the rest along.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from imaging.identity.people import NOBODY, Identifier, Person
+
+Content: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """One study of the destination."""
+
+    study_key: int
+    revision: int
+    """The one that is planned."""
+    waits: bool
+    """The destination was not told of it yet."""
+    believed: Content
+    """The decision that the destination has it under."""
+    planned: Content
+    """The decision that holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tell:
+    """One message, and the studies it is about."""
+
+    old: Identifier | None
+    """None: the number stays, and who the patient is has changed (A08)."""
+    patient: Identifier
+    person: Person
+    studies: tuple[Held, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telling:
+    """Everything that waits at one destination."""
+
+    tells: tuple[Tell, ...]
+    untellable: tuple[Held, ...]
+    """No message says what became of these without saying something wrong of others, or there is none that does."""
+
+
+def telling(studies: Iterable[Held]) -> Telling:
+    """Messages in an order in which they may be sent."""
+    by_number: defaultdict[Identifier | None, list[Held]] = defaultdict(list)
+    for study in studies:
+        by_number[_patient(study.believed)].append(study)
+    merges: list[Tell] = []
+    updates: list[Tell] = []
+    lost: list[Held] = []
+    for old, held in sorted(by_number.items(), key=lambda each: each[0] or Identifier("", "")):
+        waiting = tuple(study for study in held if study.waits)
+        if not waiting:
+            continue
+        targets = {_patient(study.planned) for study in held}
+        patient = targets.pop() if len(targets) == 1 else None
+        if old is None or patient is None:
+            lost += waiting
+        elif patient != old:
+            merges.append(Tell(old=old, patient=patient, person=_person(waiting[0].planned), studies=waiting))
+        else:
+            changed = tuple(study for study in waiting if _person(study.planned) != _person(study.believed))
+            lost += [study for study in waiting if study not in changed]
+            if changed:
+                updates.append(Tell(old=None, patient=old, person=_person(changed[0].planned), studies=changed))
+    return Telling(tells=(*merges, *updates), untellable=tuple(lost))
+
+
+def _patient(content: Content) -> Identifier | None:
+    return Identifier(*content["patient"]) if "patient" in content else None
+
+
+def _person(content: Content) -> Person:
+    person = content.get("person", {})
+    return Person(**person) if person else NOBODY
