@@ -1,6 +1,7 @@
 """A destination that keeps what it has gets no later revision for a merge: it is told, once, until it accepts."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,7 @@ def delivered(engine: Callable[..., Any], free_port: Any, tmp_path: Path, engine
         told = {"host": "127.0.0.1", "port": listener.port, "receiving_application": "VNA"}
         vna = DicomwebOptions.model_validate({"name": "vna", "url": web.url, "existing": "told", "hl7": told})
         job = engine(pacs.port, receiver_port=port, fed=(vna,))
+        job.job = replace(job.job, identity=IDENTITY)
         tell(job, tmp_path / "index.csv", INDEX)
         job.take_inventory()
         carry_out(job)
