@@ -35,6 +35,7 @@ class Limosa(CommandGroup):
         "studies": Entry("cluster.cli.studies", "Look at studies, hold or fetch them. Output holds patients' names."),
         "priority": Entry("cluster.cli.priority", "Say which studies move first."),
         "exceptions": Entry("cluster.cli.exceptions", "Studies that need a person."),
+        "imports": Entry("cluster.cli.imports", "List the prefixes that an imaging service's import jobs take."),
         "custody": Entry("cluster.cli.custody", "Who did what to a study, and whether the record holds."),
         "seed": Entry("cluster.cli.seed", "Ship disks: load, seal, ingest on the far side, reconcile."),
         "bench": Entry("cluster.cli.bench", "Measure throughput on this machine."),

@@ -1,6 +1,6 @@
 """What is known for certain about instances, read back."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from psycopg.rows import DictRow, class_row, dict_row
@@ -12,6 +12,9 @@ from storage.ledger.pool import Connection, Pool
 from storage.ledger.receipts import receipt_of
 from storage.ledger.records import Json
 from storage.packs.model import Container, HeldPack, PackId, Receipt
+
+PAGE = 2_000
+"""Rows that a cursor brings at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -77,6 +80,20 @@ class HeldStudy:
     revision: int
     destination: str
     receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LooseStudy:
+    """A study of loose instances at a destination, one revision of it."""
+
+    key: str
+    """The folder of its instances."""
+    study_uid: Uid
+    revision: int
+    files: int
+    bytes: int
+    proven: bool
+    """Validated, and the study's current revision; false also while it is being written."""
 
 
 class Facts:
@@ -158,6 +175,16 @@ class Facts:
                 ): row[4]
                 for row in rows
             }
+
+    def loose(self, destination: str) -> Iterator[LooseStudy]:
+        """Every study of loose instances that the destination holds, or is being given, in order of the keys' bytes."""
+        with self._pool.transaction("read loose studies") as conn, conn.cursor(name="loose") as cursor:
+            cursor.itersize = PAGE
+            for row in cursor.execute(_LOOSE, {"destination": destination}):
+                key, study_uid, revision, files, size, proven = row
+                yield LooseStudy(
+                    key=key, study_uid=Uid(study_uid), revision=revision, files=files, bytes=size, proven=proven
+                )
 
     def awaited(self, destination: str, devices: Collection[str]) -> int:
         """Packs of current revisions that must be on these devices of the destination: written, none shipped."""
@@ -265,6 +292,19 @@ from unnest(%(studies)s::text[], %(revisions)s::int[]) as p (study_uid, revision
 join study s using (study_uid) join delivery d on d.study_key = s.study_key and d.revision = p.revision
 join destination x on x.destination_id = d.destination_id and x.name = %(destination)s
 join receipt r on r.delivery_id = d.delivery_id"""
+
+_LOOSE = """
+select r.key collate "C" as key, s.study_uid, d.revision, r.instances, r.size,
+  d.state = 'validated' and d.revision = s.revision as proven
+from destination x join delivery d using (destination_id) join study s using (study_key)
+join receipt r using (delivery_id)
+where x.name = %(destination)s and r.container = 'p10'
+union all
+select u.key collate "C", s.study_uid, d.revision, 0, 0, false
+from destination x join delivery d using (destination_id) join study s using (study_key)
+join upload u using (delivery_id)
+where x.name = %(destination)s and u.container = 'p10'
+order by key"""
 
 _AWAITED = """
 select count(*) from destination x join delivery d using (destination_id) join study s using (study_key, revision)

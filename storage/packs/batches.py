@@ -30,7 +30,12 @@ def batch_key(folder: str, number: int, sop_uid: Uid) -> str:
     """
     if not 1 <= number <= MAX_BATCHES:
         raise ValueError(f"batch {number} is not in 1 to {MAX_BATCHES}")
-    return f"{folder}b{number:04d}/{sop_uid}.dcm"
+    return f"{batch_folder(folder, number)}{sop_uid}.dcm"
+
+
+def batch_folder(folder: str, number: int) -> str:
+    """The prefix of a batch of the study at `folder`."""
+    return f"{folder}b{number:04d}/"
 
 
 def batch_named(folder: str, key: str) -> tuple[int, Uid] | None:

@@ -7,6 +7,7 @@ import boto3
 import pytest
 from blake3 import blake3
 
+from cluster.cli.imports import jobs_at
 from infra.proxy import Proxy, Signer, WeakStore, on
 from infra.simulator import Simulator, synthetic_archive
 from storage.ledger.lifecycle import StudyStatus
@@ -116,6 +117,12 @@ def test_what_a_stranger_put_among_loose_instances_is_named(engine, free_port, l
     job.finish()
     job.stop()
 
+    if layout == "imaging-service":
+        [proven] = [uid for uid, status in job.statuses().items() if status is StudyStatus.DONE]
+        [taken] = jobs_at(job.ledger, job.sink("cloud"), "cloud")
+        taken_in = [key for key in keys if key.startswith(taken.prefix)]
+        assert taken.files == len(taken_in) > 0
+        assert all(f"/{proven}/" in key for key in taken_in)
     (problem,) = job.problems()
     assert (problem.kind, problem.study_uid) == ("DIGEST_MISMATCH", chosen)
     assert problem.evidence["strangers"] == [name]
