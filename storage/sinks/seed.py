@@ -142,9 +142,17 @@ class SeedSink:
 
     def packs(self) -> Iterator[HeldPack]:
         for slot in self._slots:
+            folder, indexes = "", frozenset[str]()
             for key in slot.device.keys(studies_prefix(PAYLOAD)):
                 named = pack_named(key)
-                if named is not None:
+                if named is None:
+                    continue
+                beside = index_key_beside(*named, key)
+                if beside.rpartition("/")[0] != folder:
+                    folder = beside.rpartition("/")[0]
+                    indexes = frozenset(slot.device.keys(folder))
+                # Without its index it is half a pack, of a device that went away and came back.
+                if beside in indexes:
                     yield HeldPack(pack=named[0], container=named[1], device=slot.device.id)
 
     def loose(self, pack: PackId, key: str) -> Iterator[str]:

@@ -151,6 +151,7 @@ def test_what_a_disk_held_half_when_it_went_is_written_anew_on_the_same_disk(
     disk.put_in()
     sink = sink_of(disk.mount / "one")
     assert any("/studies/" in name for name in files_of(disk.mount / "one")), "nothing was left to stumble over"
+    assert list(sink.packs()) == [], "half a pack is counted"
 
     device = store(sink, study, journal)
 
