@@ -96,15 +96,23 @@ class Device:
             return False
 
     def free(self) -> int:
-        """Bytes that may still be written."""
+        """Bytes that may still be written. Raises `Retryable`."""
+        usage = self._usage()
+        return usage.f_bavail * usage.f_frsize
+
+    def capacity(self) -> int:
+        """Bytes of the whole file system. Raises `Retryable`."""
+        usage = self._usage()
+        return usage.f_blocks * usage.f_frsize
+
+    def _usage(self) -> os.statvfs_result:
         root = self._open_root()
         try:
-            usage = os.fstatvfs(root)
+            return os.fstatvfs(root)
         except OSError as error:
             raise storage_error(error, "look at", self.place) from error
         finally:
             os.close(root)
-        return usage.f_bavail * usage.f_frsize
 
     def create(self, key: str) -> int:
         """A new, empty file; its name is durable. Raises FileExistsError where there is anything at all."""

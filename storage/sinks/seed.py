@@ -246,8 +246,14 @@ class SeedSink:
             refusing.add(slot.device.id)
         if len(away) == len(self._slots):
             raise away[-1]
+        if not (away or self._away) and all(self._never_holds(slot, size_hint) for slot in self._slots):
+            # Of the study, not of the destination: the others go on.
+            raise Rejected("a study larger than every device", operation="choose", place=self._options.name)
         gone = sum(bool(slot.failed) for slot in self._slots) + len(away) + len(self._away)
         raise SinkFull(f"no device has room for the study; {gone} are away or have failed", place=self._options.name)
+
+    def _never_holds(self, slot: _Slot, size: int) -> bool:
+        return not slot.failed and size > slot.device.capacity() - self._options.room_kept
 
     def _has_room(self, slot: _Slot, promised: int) -> bool:
         """Raises `Retryable` for one that is away, and may come back."""

@@ -77,16 +77,28 @@ def test_when_every_device_is_full_the_sink_says_so(small_device: Path, kit: Sim
         study.feed(sink.writer(study.pack, Container.TAR, 0, journal, None))
 
     with pytest.raises(SinkFull):
-        sink.writer(study.pack, Container.TAR, 12 * MIB, journal, None)
+        sink.writer(study.pack, Container.TAR, 0, journal, None)
 
     assert journal.row is None
+
+
+def test_a_study_larger_than_every_device_is_refused_alone(small_device: Path, kit: SimpleNamespace) -> None:
+    sink = sink_of(small_device)
+    giant, small = kit.Study([1], number=1), kit.Study([1000], number=2)
+
+    with pytest.raises(Rejected, match="larger than every device"):
+        sink.writer(giant.pack, Container.TAR, 12 * MIB, kit.Journal(), None)
+
+    writer = sink.writer(small.pack, Container.TAR, 2000, kit.Journal(), None)
+    small.feed(writer)
+    assert (small_device / writer.finish().key).is_file()
 
 
 def test_a_study_that_would_touch_the_reserve_is_sent_elsewhere(small_device: Path, kit: SimpleNamespace) -> None:
     sink = sink_of(small_device, reserve=6 * MIB)
     study, journal = kit.Study([MIB] * 5), kit.Journal()
 
-    with pytest.raises(SinkFull):
+    with pytest.raises(Rejected):
         sink.writer(study.pack, Container.TAR, 5 * MIB, journal, None)
     with pytest.raises(DeviceFull):
         study.feed(sink.writer(study.pack, Container.TAR, 0, journal, None))
