@@ -253,7 +253,8 @@ class SeedSink:
         raise SinkFull(f"no device has room for the study; {gone} are away or have failed", place=self._options.name)
 
     def _never_holds(self, slot: _Slot, size: int) -> bool:
-        return not slot.failed and size > slot.device.capacity() - self._options.room_kept
+        # Less room than the reserve is a mistake in the job file, and no study's fault.
+        return not slot.failed and size > slot.device.capacity() - self._options.room_kept > 0
 
     def _has_room(self, slot: _Slot, promised: int) -> bool:
         """Raises `Retryable` for one that is away, and may come back."""
