@@ -377,7 +377,9 @@ def rehearse(folder: Path) -> None:
 
 if __name__ == "__main__":
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    with tempfile.TemporaryDirectory(prefix="limosa-shipment-") as place:
+    # Not in the system's temporary folder: servers of what vanishes there are taken for abandoned, by any Limosa that
+    # starts on this machine, and the near side is out of reach for a while.
+    with tempfile.TemporaryDirectory(prefix="limosa-shipment-", dir="/var/tmp") as place:
         # Servers of root's tests run as another user, who has to get there.
         Path(place).chmod(0o755)
         rehearse(Path(place))
