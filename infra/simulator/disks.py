@@ -83,7 +83,7 @@ class Disk:
         """The disk is mounted. Raises `NoDisk`."""
         mode = "ro" if read_only else "rw"
         if self.kind is FileSystem.EXT4:
-            _do("mount", "-o", f"loop,{mode}", self._image, self.mount)
+            _do("mount", "-o", f"loop,errors=remount-ro,{mode}", self._image, self.mount)
         else:
             self._loop = _do("losetup", "--find", "--show", self._image).strip()
             try:
@@ -104,8 +104,9 @@ class Disk:
         self._tell(_SHUTDOWN, struct.pack("=I", _NOTHING_FLUSHED))
 
     def make_read_only(self) -> None:
-        """As the kernel does with a disk that fails."""
-        _do("mount", "-o", "remount,ro", self.mount)
+        """As the kernel does with a disk that fails, whoever has files open there for writing."""
+        loop = Path(_do("findmnt", "--noheadings", "--output", "SOURCE", self.mount).strip()).name
+        Path(f"/sys/fs/ext4/{loop}/trigger_fs_error").write_text("tried", encoding="ascii")
 
     def hang(self) -> None:
         """Writers wait until `go_on`."""
