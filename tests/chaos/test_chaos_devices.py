@@ -208,10 +208,11 @@ def test_three_disks_are_written_at_their_rates_side_by_side(table: Callable[...
         midway = here.do("seed", "status", here.job_file)
         here.end(loading)
         rows = here.do("seed", "status", here.job_file)
-        spans = here.ask(
-            "select device, sum(size)::bigint, extract(epoch from max(written_at) - min(written_at))::float8,"
-            " (array_agg(size order by written_at))[1] from receipt join delivery using (delivery_id) group by device"
-        )
+        with here.postgres:
+            spans = here.ask(
+                "select device, sum(size)::bigint, extract(epoch from max(written_at) - min(written_at))::float8,"
+                " (array_agg(size order by written_at))[1] from receipt join delivery using (delivery_id) group by 1"
+            )
 
     rates = [(octets - first) / max(seconds, 0.001) for _, octets, seconds, first in spans]
     score.append("devices: three at 2 MB/s each: " + ", ".join(f"{each / 1e6:.2f} MB/s" for each in rates)
