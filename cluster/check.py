@@ -89,11 +89,13 @@ def _project(job: Job, ledger: Ledger) -> Iterator[Row]:
     """Whether the job is what it says it is; nothing where it says nothing."""
     if job.job.project is None:
         return
-    found = misfits_of(job, ledger.baselines.quality(), ledger.baselines.exceptions())
+    quality = ledger.baselines.quality()
+    found = misfits_of(job, quality, ledger.baselines.exceptions())
+    looked_at = "job and inventory look" if quality.get("studies") else "without an inventory yet, the job looks"
     yield Row(
         what=f"project: {job.job.project}",
         mark=Mark.WARN if found else Mark.OK,
-        detail="; ".join(found) or "job and inventory look like one",
+        detail="; ".join(found) or f"{looked_at} like one",
         next_step="Correct job.project, or the job." if found else "",
     )
 

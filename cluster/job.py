@@ -19,7 +19,7 @@ from actors.coercion_options import NO_COERCION, CoercionOptions
 from actors.destination_options import DimseOptions
 from actors.dose_options import NO_DOSE, DoseOptions
 from actors.identity_options import IdentityOptions
-from actors.options import DimseSource, MoverLimits, Options, Receiver, SourceOptions, self_served
+from actors.options import MoverLimits, Options, Receiver, SourceOptions, self_served
 from cluster.inventory.options import InventoryOptions
 from cluster.job_errors import ENV_PREFIX, JobFileError, Mistake, explain
 from cluster.planning.accession_options import AccessionOptions
@@ -258,7 +258,7 @@ class Job(BaseSettings):
     def _crowds(self) -> Iterator[str]:
         """Destinations that drop connections, and would be given more than they keep."""
         movers = sum(receiver.largest for receiver in self.receivers)
-        if not isinstance(self.source, DimseSource):
+        if self_served(self.source):
             movers = self.source.processes
         feeders = self.cluster.feeders if len(self.destinations) > 1 else 0
         for item in self._s3():

@@ -59,6 +59,8 @@ _TEXTS = {
     "study_time": "00080030",
     "description": "00081030",
 }
+_NOBODY = frozenset({"401", "403", "404"})
+"""What is answered to whatever is asked: we are not let in, or nothing is there."""
 _MODALITIES, _SERIES, _INSTANCES = "00080061", "00201206", "00201208"
 
 
@@ -77,7 +79,7 @@ class WebSource:
         try:
             self._service.reach()
         except StorageError as error:
-            raise SourceUnreachable(str(error), refused=isinstance(error, Rejected)) from None
+            raise _unreachable(error) from None
 
     def find_studies(self, window: StudyWindow) -> FindAnswer:
         found: dict[Uid, list[StudyFound]] = {}
@@ -90,6 +92,8 @@ class WebSource:
             try:
                 page = self._client.patiently(partial(self._page, params, offset))
             except Rejected as error:
+                if error.code in _NOBODY:
+                    raise _unreachable(error) from None
                 status = int(error.code) if error.code.isdigit() else None
                 # 413: the question is too broad, which narrower ones are not.
                 end = FindEnd.REFUSED if status == 413 else FindEnd.FAILED
@@ -204,11 +208,19 @@ class WebSource:
     def _page(self, params: Mapping[str, str | int], offset: int) -> list[Record]:
         asked = {**params, "limit": PAGE} | ({"offset": offset} if offset else {})
         with self._client.exchange("GET", "/studies", accept=JSON, params=asked) as answer:
-            if answer.status in (204, 404):
-                return []
-            if answer.status != 200:
+            if answer.status == 200:
+                return records(answer.body())
+            if answer.status not in (204, 404):
                 raise answer.error()
-            return records(answer.body())
+        if answer.status == 404:
+            # Nothing was found, or there is no service at this address: only the second is so for every question.
+            self._service.reach()
+        return []
+
+
+def _unreachable(error: StorageError) -> SourceUnreachable:
+    turned_away = isinstance(error, Rejected) and error.code != "404"
+    return SourceUnreachable(str(error), refused=turned_away, permanent=isinstance(error, Rejected))
 
 
 class _Stopped(Exception):

@@ -71,7 +71,7 @@ def _ask_source(job: Job, ledger: Ledger) -> tuple[list[Row], tuple[Trait, ...]]
     with asking(job, ledger, shelf.take) as source:
         probes = SourceCheck(source, options, job.receivers, shelf, job.state_dir, today)
         rows = list(probes.rows())
-        if isinstance(options, DicomwebSource):
+        if isinstance(options, DicomwebSource) and all(row.mark is not Mark.FAIL for row in rows):
             rows += check_matching(source)
     ledger.jobs.learn(register_job(job, ledger).sources[name], dict(probes.learnt))
     return rows, traits(job.source.profile, ledger.jobs.profile(name))

@@ -19,14 +19,15 @@ def expected(error: Exception) -> tuple[str, Exit] | None:
             return f"{error}. Stop and look before anything else is written.", Exit.INTEGRITY
         case SourceUnreachable(refused=True):
             return (
-                f"the archive refuses us: {error}. Check ae_title and calling_ae_title in [source], and that the "
-                "archive knows ours; `limosa check` says more.",
+                f"the archive refuses us: {error}. Check in [source] what it and we are called (ae_title, "
+                "calling_ae_title) or what lets us in (token, user, password), and that the archive knows us; `limosa "
+                "check` says more.",
                 Exit.FAULT,
             )
         case SourceUnreachable():
             return (
-                f"the archive cannot be asked: {error}. Check host and port in [source], and the way there; "
-                "`limosa check` says more.",
+                f"the archive cannot be asked: {error}. Check in [source] where it is (host and port, url, or roots), "
+                "and the way there; `limosa check` says more.",
                 Exit.FAULT,
             )
         case SourceUnending():

@@ -192,7 +192,7 @@ class Walk:
         try:
             return self._source.find_studies(window)
         except SourceUnreachable as error:
-            if error.refused:
+            if error.refused or error.permanent:
                 raise
             return None
 

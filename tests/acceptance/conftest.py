@@ -25,6 +25,12 @@ LIMOSA = (sys.executable, "-m", "limosa")
 DEADLINE = 100.0
 
 
+def _done(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*LIMOSA, *words], capture_output=True, text=True, timeout=DEADLINE, env={**os.environ, **environment}
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """An archive, and the job file that names it."""
@@ -37,9 +43,7 @@ class World:
         return self.file.with_suffix(".limosa")
 
     def done(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*LIMOSA, *words], capture_output=True, text=True, timeout=DEADLINE, env={**os.environ, **environment}
-        )
+        return _done(*words, **environment)
 
     def run(self, *words: str, rc: int = 0, **environment: str) -> str:
         """What the command said: results, or where it failed the sentence that says why."""
@@ -116,6 +120,12 @@ def _world(folder: Path, archive: Archive, *edits: tuple[str, str]) -> Iterator[
     services = made.state / "services"
     EmbeddedPostgres(services / "postgres").remove()
     EmbeddedS3(services / "s3").remove()
+
+
+@pytest.fixture(scope="session")
+def limosa() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command, for a job file of the test's own."""
+    return _done
 
 
 @pytest.fixture(scope="session")

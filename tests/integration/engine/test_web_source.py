@@ -160,3 +160,22 @@ def test_a_partial_answer_is_no_success(fetching: Any) -> None:
 
     left = len(manifest) - 1
     assert (outcome.end, outcome.completed, len(came)) == (MoveEnd.PARTIAL, left, left)
+
+
+def test_an_address_without_a_service_is_not_an_archive_without_studies(tmp_path: Path) -> None:
+    with WebArchive(tmp_path / "web") as web:
+        nothing_there = asked_only(f"{web.url}/elsewhere")
+        with pytest.raises(SourceUnreachable, match="404") as told:
+            nothing_there.find_studies(StudyWindow())
+
+        nothing_in_it = asked_only(web.url).find_studies(StudyWindow())
+
+    assert (told.value.refused, told.value.permanent) == (False, True)
+    assert (nothing_in_it.end, nothing_in_it.studies) == (FindEnd.SUCCESS, ())
+
+
+def test_a_service_that_does_not_let_us_in_ends_the_inventory(tmp_path: Path) -> None:
+    with WebArchive(tmp_path / "web", authorization="Bearer right") as web, pytest.raises(SourceUnreachable) as told:
+        asked_only(web.url).find_studies(StudyWindow())
+
+    assert told.value.refused
