@@ -15,6 +15,7 @@ LIBRARIES = ("limosa", "blake3", "awscrt", "boto3", "numpy", "pydicom", "pynetdi
 PROGRAMS = {
     "dcmtk": ("storescp", "--version"),
     "Orthanc": ("Orthanc", "--version"),
+    "rclone": ("rclone", "version"),
 }
 ANSWER_SECONDS = 20
 """For a program to say its version; Orthanc loads its plug-ins first."""

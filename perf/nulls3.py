@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from html import unescape
 from typing import Self
 from urllib.parse import parse_qs, unquote
 from xml.sax.saxutils import escape
@@ -178,7 +179,8 @@ class Shelf:
         for listed in _PART.findall(request.body):
             number, etag = _NUMBER.search(listed), _ETAG.search(listed)
             held = upload.parts.get(int(number[1])) if number else None
-            if held is None or etag is None or etag[1].strip(b'"').replace(b"&quot;", b"") != held.etag[1:-1].encode():
+            # Quoted or not, and escaped in as many ways as there are SDKs.
+            if held is None or etag is None or unescape(etag[1].decode()).strip('"') != held.etag.strip('"'):
                 return _error(400, "InvalidPart")
             size += held.size
         del self._uploads[name]

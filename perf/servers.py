@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import boto3
 import psycopg
 from psycopg import sql
 
@@ -146,11 +147,28 @@ class Servers:
             return None
         return self.nulls3.pid if bucket.endpoint_url == self.nulls3.endpoint_url else self.seaweedfs.pid
 
+    def held(self, bucket: S3Options) -> dict[str, int]:
+        """Size by key of every object in the bucket."""
+        if bucket.endpoint_url == self.nulls3.endpoint_url:
+            inside = f"{bucket.bucket}/"
+            return {
+                key.removeprefix(inside): size for key, size in self.nulls3.objects().items() if key.startswith(inside)
+            }
+        client: Any = boto3.session.Session().client(
+            "s3",
+            endpoint_url=bucket.endpoint_url,
+            region_name=bucket.region,
+            aws_access_key_id=self.seaweedfs.access_key,
+            aws_secret_access_key=self.seaweedfs.secret_key,
+        )
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket.bucket)
+        return {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", ())}
+
     def check_bucket(self, bucket: S3Options | SeedOptions, sizes: Mapping[str, int]) -> None:
         """The destination holds these objects, by key, with these sizes. Raises `Wrong`."""
         if isinstance(bucket, S3Options) and bucket.endpoint_url == self.nulls3.endpoint_url:
-            held = self.nulls3.objects()
-            found = {key: held.get(f"{bucket.bucket}/{key}") for key in sizes}
+            held = self.held(bucket)
+            found = {key: held.get(key) for key in sizes}
         else:
             sink = open_sink(bucket)
             device = min(sink.devices)

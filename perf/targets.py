@@ -246,6 +246,48 @@ def _associations() -> Iterable[Target]:
         )
 
 
+def _destinations() -> Iterable[Target]:
+    yield Target(
+        group="Upload to S3, 20 KB objects, two threads each",
+        says="instances/s: packs 10 times one PUT per instance",
+        scenario="s3-tiny",
+        subject="limosa",
+        metric=OBJECTS,
+        value=10.0,
+        than=("boto3 put_object",),
+    )
+    yield Target(
+        group="Upload to S3, 0.5 MB objects",
+        says="MB/s: level with rclone, which uploads packs that were made before",
+        scenario="s3-ct",
+        subject="limosa",
+        metric=MB,
+        value=1.0,
+        bound=Bound.LEVEL,
+        than=("rclone, ready-made tars",),
+    )
+    for subject, other in (("limosa", "cp -r"), ("limosa, tar.zst", "tar | zstd -1")):
+        yield Target(
+            group="Load a device, durable, 0.5 MB objects",
+            says=f"MB/s: {subject} 0.8 times {other}",
+            scenario="seed",
+            subject=subject,
+            metric=MB,
+            value=0.8,
+            than=(other,),
+        )
+    yield Target(
+        group="One instance of 0.5 MB from a pack at S3",
+        says="latency: at most 1.5 times a GET of the instance as an object of its own",
+        scenario="fetch-one",
+        subject="limosa, a range of a tar",
+        metric="ms_median",
+        value=1.5,
+        bound=Bound.AT_MOST,
+        than=("boto3, an object per instance",),
+    )
+
+
 def _memory() -> Iterable[Target]:
     yield Target(
         group="Memory over 50,000 instances",
@@ -269,5 +311,6 @@ TARGETS: tuple[Target, ...] = (
     *_orthanc(),
     *_end_to_end(),
     *_associations(),
+    *_destinations(),
     *_memory(),
 )

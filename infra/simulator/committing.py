@@ -83,6 +83,8 @@ class CommittingArchive:
         self.answers: list[int | None] = []
         """What we said to its reports."""
         self.associations = 0
+        self.proposed: list[int] = []
+        """Presentation contexts of each."""
         self._held_reports: list[Dataset] = []
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
@@ -134,6 +136,7 @@ class CommittingArchive:
     def _accepted(self, event: Event) -> None:
         with self._lock:
             self.associations += 1
+            self.proposed.append(len(event.assoc.requestor.requested_contexts))
 
     def _store(self, event: Event) -> int:
         sop_uid = str(event.request.AffectedSOPInstanceUID)  # pyright: ignore[reportAttributeAccessIssue]

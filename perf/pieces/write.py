@@ -13,7 +13,7 @@ from perf.pieces.task import MemoryJournal, Study, Task, converse, read, studies
 from perf.servers import ACCESS, SECRET
 from storage.durable import write_all
 from storage.packs.format import PackEncoder
-from storage.packs.model import Container
+from storage.packs.model import Container, Receipt
 from storage.sinks.device import Device
 from storage.sinks.open import open_sink
 from storage.sinks.options import S3Options, SeedOptions
@@ -37,13 +37,13 @@ def pack(study: Study, container: Container, path: Path) -> int:
     return encoder.offset
 
 
-def deliver(sink: Sink, study: Study, container: Container) -> int:
-    """The study is durable at the destination; its size there."""
+def deliver(sink: Sink, study: Study, container: Container) -> Receipt:
+    """The study is durable at the destination, which gave this for it."""
     writer = sink.writer(study.pack, container, study.size, MemoryJournal(), None)
     try:
         for facts, file in study.instances:
             writer.add(facts, read(file))
-        return writer.finish().size
+        return writer.finish()
     finally:
         writer.close()
 
@@ -70,7 +70,7 @@ def main() -> None:
     def write(study: Study) -> int:
         if sink is None:
             return pack(study, container, Path(task.out) / f"{study.pack.study_uid}.{container.value}")
-        return deliver(sink, study, container)
+        return deliver(sink, study, container).size
 
     def work() -> dict[str, Any]:
         sizes: Sequence[int] = list(pool.map(write, studies))

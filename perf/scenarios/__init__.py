@@ -5,6 +5,7 @@ from perf.scenarios import (
     associations,
     bare,
     end_to_end,
+    fetching,
     memory,
     orthanc,
     receive,
@@ -23,6 +24,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *end_to_end.SCENARIOS,
     *associations.SCENARIOS,
     *writing.SCENARIOS,
+    *fetching.SCENARIOS,
     *settling.SCENARIOS,
     *memory.SCENARIOS,
 )

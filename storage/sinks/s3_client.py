@@ -367,13 +367,21 @@ def _client(options: S3Options) -> Any:
     )
     # A session of our own: the default one is shared and its creation is not thread-safe.
     session = boto3.session.Session()
-    return session.client(
+    client = session.client(
         "s3",
         endpoint_url=options.endpoint_url,
         config=config,
         verify=str(options.ca_bundle) if options.ca_bundle else None,
         **keys,
     )
+    client.meta.events.register("before-sign.s3.UploadPart", _typed)
+    return client
+
+
+def _typed(request: Any, **_: Any) -> None:
+    """The request says what its body is. SeaweedFS guesses the type of a part that does not by its first bytes, takes a
+    tar's header for text, and gzips all of it, which halves its rate and makes a range read the whole part."""
+    request.headers["Content-Type"] = "application/octet-stream"
 
 
 def _body_is_safe(endpoint_url: str | None) -> bool:
