@@ -25,6 +25,7 @@ class Limosa(CommandGroup):
         "inventory": Entry("cluster.cli.inventory", "Enumerate the archive, however much it cuts its answers."),
         "identity": Entry("cluster.cli.identity", "What the hospital told about its patients' numbers."),
         "accession": Entry("cluster.cli.accession", "The list of orders that accession numbers are held against."),
+        "capacity": Entry("cluster.cli.capacity", "Network or disks: when everything has arrived by either way."),
         "plan": Entry("cluster.cli.plan", "Decide whose every study is, and show or apply it."),
         "pilot": Entry("cluster.cli.pilot", "Move representative days first, and say go or no-go for the rest."),
         "run": Entry("cluster.cli.run", "Move the archive: inventory, pull, write, feed, validate."),

@@ -1,0 +1,1 @@
+"""Network or disks: when everything has arrived, by either way, and what would change it."""
