@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import zstandard
 from blake3 import blake3
 
 from imaging.facts import InstanceFacts
@@ -109,6 +110,56 @@ def test_zstd_of_the_system_finds_a_pack_whole_and_python_reads_the_stream(tmp_p
     with tarfile.open(tmp_path / "pack.tar") as tar:
         assert len(tar.getnames()) == len(CONTENTS) + 1
         assert {(member.mtime, member.mode, member.uname) for member in tar} == {(0, 0o644, "")}
+
+
+@pytest.mark.parametrize("container", TARS)
+def test_tar_lists_and_compares_a_pack_and_zstd_finds_it_sound(container: Container, tmp_path: Path) -> None:
+    content, _ = build(container, CONTENTS)
+    path = tmp_path / f"pack.{container.value}"
+    path.write_bytes(content)
+    packed = [] if container is Container.TAR else ["--zstd"]
+    names = [f"instances/1.2.840.1.1.{number}.dcm" for number in range(1, 6)]
+
+    listed = subprocess.run(["tar", *packed, "-tf", path], check=True, capture_output=True, text=True)
+    subprocess.run(["tar", *packed, "-xf", path, "-C", tmp_path], check=True)
+    compared = subprocess.run(["tar", *packed, "-df", path, "-C", tmp_path], capture_output=True, text=True)
+    (tmp_path / names[0]).write_bytes(b"b" * 700)
+    differs = subprocess.run(["tar", *packed, "-df", path, "-C", tmp_path], capture_output=True, text=True)
+
+    assert (listed.stdout.split(), listed.stderr) == ([*names, "index.jsonl"], "")
+    # Owner and time are nobody's and 0 in a pack; what is compared is content.
+    assert "Contents differ" not in compared.stdout + compared.stderr
+    assert "Contents differ" in differs.stdout
+    if packed:
+        assert subprocess.run(["zstd", "-tq", path], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize("container", TARS)
+def test_pythons_tarfile_reads_a_pack_as_file_and_as_stream(container: Container, tmp_path: Path) -> None:
+    content, _ = build(container, CONTENTS)
+    path = tmp_path / "pack"
+    path.write_bytes(content)
+
+    with path.open("rb") as file:
+        plain = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
+        with tarfile.open(fileobj=file if container is Container.TAR else plain, mode="r|") as tar:
+            read = [(member.name, tar.extractfile(member).read()) for member in tar]  # type: ignore[union-attr]
+
+    assert [octets for name, octets in read if name.endswith(".dcm")] == CONTENTS
+    if container is Container.TAR:
+        assert tarfile.is_tarfile(path)
+
+
+@pytest.mark.parametrize("container", TARS)
+def test_the_range_of_one_instance_alone_is_read_by_tar(container: Container, tmp_path: Path) -> None:
+    content, encoder = build(container, CONTENTS)
+    member = encoder.members[1]
+    (tmp_path / "range").write_bytes(content[member.offset : member.offset + member.length])
+    packed = [] if container is Container.TAR else ["--zstd"]
+
+    subprocess.run(["tar", *packed, "-xf", tmp_path / "range", "-C", tmp_path], check=True, capture_output=True)
+
+    assert (tmp_path / "instances" / "1.2.840.1.1.2.dcm").read_bytes() == CONTENTS[1]
 
 
 @pytest.mark.parametrize("container", TARS)
