@@ -15,15 +15,23 @@ from pydantic import ValidationError
 from pydicom.data import get_testdata_file
 from pynetdicom import AE, build_context
 
+from actors.destination_options import DimseOptions as DimseDestination
 from actors.dimse.receiver import Receiver
 from actors.dimse.scu import DimseSource
+from actors.dimse.sink import DimseSink
 from actors.dimse.tls import receiver_context, requestor_context
 from actors.options import DimseSource as DimseOptions
 from actors.options import Receiver as ReceiverOptions
 from actors.options import TlsOptions
 from actors.source import FindEnd, MoveEnd, MoveTarget, SourceUnreachable, StudyWindow
+from imaging.digests import raw1
+from imaging.instance import describe
+from imaging.octets import MemoryOctets
+from imaging.part10 import split_part10
 from infra.simulator.peers import OrthancPeer
 from storage.budget import MemoryBudget
+from storage.errors import Rejected, Retryable
+from storage.sinks.service import Outgoing
 from storage.spool import LandingPlace, Spool
 
 
@@ -88,7 +96,7 @@ def receiver(papers: Papers, tmp_path: Path) -> Iterator[Receiver]:
 def archive(papers: Papers, wait_until: Callable[..., None], tmp_path: Path) -> Iterator[int]:
     """A dcmtk peer that answers C-ECHO over TLS to callers with a certificate of its authority."""
     port = free_port()
-    command = ["storescp", "+tls", str(papers.key), str(papers.certificate), "+cf", str(papers.ca), str(port)]
+    command = ["storescp", "+B", "+tls", str(papers.key), str(papers.certificate), "+cf", str(papers.ca), str(port)]
     with (tmp_path / "storescp.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path)
 
@@ -299,3 +307,49 @@ def test_settings_that_make_no_sense_are_refused(papers: Papers) -> None:
             TlsOptions.model_validate(tls)
     with pytest.raises(ValidationError, match="certificate"):
         ReceiverOptions(ae_title="LIMOSA", port=104, tls=TlsOptions(ca=papers.ca))
+
+
+# Sending to an archive
+
+
+def sink(port: int, tls: TlsOptions | None) -> DimseSink:
+    address = {"name": "vna", "host": "127.0.0.1", "port": port, "ae_title": "ANY", "tls": tls}
+    return DimseSink(DimseDestination.model_validate(address | {"dicomweb": {"url": "http://127.0.0.1:9/never-asked"}}))
+
+
+def mr() -> Outgoing:
+    octets = MemoryOctets(Path(str(get_testdata_file("MR_small.dcm"))).read_bytes())
+    envelope = split_part10(octets)
+    digest = raw1(octets, envelope.dataset_offset, envelope.transfer_syntax)
+    facts = describe(
+        octets, dataset_offset=envelope.dataset_offset, transfer_syntax=envelope.transfer_syntax, raw1=digest
+    )
+    return Outgoing(facts=facts, part10=octets)
+
+
+@pytest.mark.peer("dcmtk")
+def test_an_archive_is_written_over_tls_byte_for_byte(archive: int, papers: Papers, tmp_path: Path) -> None:
+    outgoing = mr()
+
+    sink(archive, papers.options()).send(outgoing)
+
+    [file] = (path for path in tmp_path.iterdir() if path.name.startswith("MR"))
+    stored = MemoryOctets(file.read_bytes())
+    envelope = split_part10(stored)
+    assert raw1(stored, envelope.dataset_offset, envelope.transfer_syntax) == outgoing.facts.raw1
+
+
+@pytest.mark.peer("dcmtk")
+def test_an_archive_that_is_not_trusted_or_does_not_trust_us_is_written_nothing(
+    archive: int, papers: Papers, stranger: Papers, tmp_path: Path
+) -> None:
+    for tls in (papers.options(ca=stranger.ca), stranger.options(ca=papers.ca), TlsOptions(ca=papers.ca), None):
+        with pytest.raises((Rejected, Retryable), match=f"ANY@127.0.0.1:{archive}"):
+            sink(archive, tls).send(mr())
+
+    assert [path for path in tmp_path.iterdir() if path.name.startswith("MR")] == []
+
+
+def test_a_certificate_that_cannot_be_read_is_named_before_anything_is_sent(papers: Papers, tmp_path: Path) -> None:
+    with pytest.raises(Rejected, match=r"gone\.pem"):
+        sink(free_port(), papers.options(certificate=tmp_path / "gone.pem"))

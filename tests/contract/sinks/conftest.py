@@ -45,6 +45,7 @@ ROOM = 2 * GIB
 SERVICES = {"dicomweb", "dimse"}
 """Plain tar goes to the seed, zstd to the bucket: the sinks do not know the difference, so each is met once."""
 JPEG = Uid("1.2.840.10008.1.2.4.70")
+CT = Uid("1.2.840.10008.5.1.4.1.1.2")
 
 
 NOISE = random.Random(1).randbytes(9 << 20)
@@ -128,17 +129,21 @@ class Study:
 
     content = staticmethod(lambda facts, noise: noise)
 
-    def __init__(self, sizes: Sequence[int], number: int = 1, syntax: Uid = JPEG) -> None:
+    def __init__(
+        self, sizes: Sequence[int], number: int = 1, syntax: Uid = JPEG, pairs: Sequence[tuple[Uid, Uid]] = ()
+    ) -> None:
+        """`pairs`: SOP class and transfer syntax of each instance, where they are not all the same."""
         self.pack = PackId(study_uid=Uid(f"1.2.840.{number}"), revision=1)
         self.instances: dict[Uid, tuple[InstanceFacts, bytes]] = {}
         for index, size in enumerate(sizes):
             sop_uid = Uid(f"1.2.840.{number}.{index + 1}")
+            sop_class, transfer_syntax = pairs[index] if pairs else (CT, syntax)
             facts = InstanceFacts(
                 study_uid=self.pack.study_uid,
                 series_uid=Uid(f"1.2.840.{number}.0"),
                 sop_uid=sop_uid,
-                sop_class=Uid("1.2.840.10008.5.1.4.1.1.2"),
-                transfer_syntax=syntax,
+                sop_class=sop_class,
+                transfer_syntax=transfer_syntax,
                 raw_size=size,
                 sto_size=size,
                 raw1=bytes(32),

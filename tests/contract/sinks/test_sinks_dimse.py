@@ -5,9 +5,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pynetdicom.presentation import AllStoragePresentationContexts
 
 from actors.destination_options import CommitmentOptions, DimseOptions
 from actors.dimse.sink import DimseSink
+from actors.dimse.store import MOST_CONTEXTS
 from imaging.uid import Uid
 from infra.simulator.committing import CommittingArchive
 from storage.dicomweb.options import WebAccess
@@ -15,6 +17,7 @@ from storage.errors import AlreadyThere, NotTaken, Rejected, Retryable
 from storage.packs.model import Container, Receipt
 
 RAW = Uid("1.2.840.10008.1.2.1")
+SYNTAXES = ("1", "4.50", "4.70", "4.80", "5")
 
 
 @pytest.fixture
@@ -66,6 +69,24 @@ def test_a_study_goes_over_one_association_and_another_syntax_gets_its_own_conte
 
     assert sorted(dimse_archive.held) == sorted(names(first) + names(second) + names(third))
     assert counts == [1, 2, 2]
+
+
+@pytest.mark.long
+def test_more_pairs_of_class_and_syntax_than_one_association_takes_go_over_several(
+    dimse_archive: CommittingArchive, new: Callable[..., DimseSink], kit: SimpleNamespace
+) -> None:
+    classes = [Uid(str(context.abstract_syntax)) for context in AllStoragePresentationContexts[:26]]
+    pairs = [(each, Uid(f"1.2.840.10008.1.2.{syntax}")) for each in classes for syntax in SYNTAXES]
+    study = kit.ServiceStudy([10] * len(pairs), pairs=pairs)
+
+    write(new(existing="replaced"), study, kit.Journal())
+
+    assert len(pairs) > MOST_CONTEXTS
+    assert sorted(dimse_archive.held) == names(study)
+    assert max(dimse_archive.proposed) == MOST_CONTEXTS
+    assert {each.sop: each.sop_class for each in dimse_archive.held.values()} == {
+        facts.sop_uid: facts.sop_class for facts, _ in study.instances.values()
+    }
 
 
 @pytest.mark.parametrize("status", [0xA700, 0xA701, 0x0110])
