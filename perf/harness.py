@@ -1,7 +1,7 @@
 """How subjects are measured against each other: by turns, verified, with the first turn thrown away.
 
 A shared machine drifts from minute to minute. Subjects therefore take turns (A B C A B C ...), so that drift meets all
-of them, and every rate is a median with its quartiles.
+of them, and every rate is a median with its quartiles. A quick run, and a sample of minutes, has no turn to throw away.
 """
 
 import statistics
@@ -34,7 +34,7 @@ class Scale(Enum):
     """How much work a sample is."""
 
     QUICK = "quick"
-    """Enough to see that it works, and roughly how fast."""
+    """Enough to see that it works, and roughly how fast: without a turn to warm up."""
     FULL = "full"
     """One to three seconds of work per sample."""
 
@@ -117,7 +117,8 @@ def run(scenario: Scenario, *, scale: Scale, repeats: int, tell: Callable[[str],
         for subject in subjects:
             with _leaving(subject, fallen):
                 subject.prepare()
-        for turn in range(repeats + 1):
+        warm_up = scale is Scale.FULL and scenario.most_repeats is None
+        for turn in range(0 if warm_up else 1, repeats + 1):
             for subject in subjects:
                 if subject.name in fallen:
                     continue

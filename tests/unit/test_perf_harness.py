@@ -1,7 +1,7 @@
 """The harness: subjects take turns, the first turn does not count, and nothing unproven becomes a number."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from perf.harness import NotRun, Sample, Scale, Scenario, Wrong, quartiles, run
 
@@ -50,7 +50,18 @@ def scenario(*subjects: Told) -> Scenario:
 
 
 def rows(*subjects: Told, repeats: int = 3) -> list:
-    return run(scenario(*subjects), scale=Scale.QUICK, repeats=repeats, tell=lambda _: None)
+    return run(scenario(*subjects), scale=Scale.FULL, repeats=repeats, tell=lambda _: None)
+
+
+def test_a_quick_run_and_a_sample_of_minutes_have_no_turn_to_throw_away() -> None:
+    diary: list[str] = []
+    long = replace(scenario(Told("b", [2.0], diary)), most_repeats=1)
+
+    [quick] = run(scenario(Told("a", [2.0], diary)), scale=Scale.QUICK, repeats=1, tell=lambda _: None)
+    [slow] = run(long, scale=Scale.FULL, repeats=3, tell=lambda _: None)
+
+    assert [diary.count(f"{name} runs") for name in ("a", "b")] == [1, 1]
+    assert quick.seconds == slow.seconds == 2.0
 
 
 def test_subjects_take_turns() -> None:
