@@ -5,8 +5,9 @@ boto3's transfer manager is not used: it cannot resume, cannot send If-None-Matc
 """
 
 import io
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -24,7 +25,7 @@ from storage.packs.crc64 import crc64 as crc64_of
 from storage.packs.crc64 import from_header, to_header
 from storage.packs.model import Part
 from storage.sinks.options import S3Options
-from storage.sinks.s3_errors import WrongChecksum, translated
+from storage.sinks.s3_errors import EXPIRED, WrongChecksum, translated
 from storage.sinks.secret import resolve
 
 CONNECT_TIMEOUT = 5
@@ -110,6 +111,7 @@ class Bucket:
         self._name = options.bucket
         self._place = f"s3://{options.bucket}"
         self._client: Any = _client(options)
+        self._renewing = threading.Lock()
 
     @property
     def place(self) -> str:
@@ -120,8 +122,8 @@ class Bucket:
         not `lasting` is not locked: it is about to be deleted."""
         if create:
             self._look_first(key)
-        with translated("put", self._place):
-            answer = self._client.put_object(
+        with self._asked("put") as client:
+            answer = client.put_object(
                 Bucket=self._name,
                 Key=key,
                 Body=Body(body),
@@ -144,16 +146,16 @@ class Bucket:
         if self._options.endpoint.opening_replaces:
             self._look_first(key)
         asked = {"ChecksumAlgorithm": "CRC64NVME", "ChecksumType": "FULL_OBJECT"} if self._checks else {}
-        with translated("create upload", self._place):
-            answer = self._client.create_multipart_upload(
+        with self._asked("create upload") as client:
+            answer = client.create_multipart_upload(
                 Bucket=self._name, Key=key, **asked, **self._storage(), **(self._lock() if lasting else {})
             )
         return answer["UploadId"]
 
     def put_part(self, key: str, upload_id: str, number: int, body: Octets, crc64: int) -> str:
         """The part is durable; its ETag. Sent again, it replaces the earlier one."""
-        with translated("upload part", self._place):
-            answer = self._client.upload_part(
+        with self._asked("upload part") as client:
+            answer = client.upload_part(
                 Bucket=self._name,
                 Key=key,
                 UploadId=upload_id,
@@ -171,8 +173,8 @@ class Bucket:
         extra = self._checksum(crc64)
         if self._checks:
             extra |= {"ChecksumType": "FULL_OBJECT", "MpuObjectSize": size}
-        with translated("complete upload", self._place):
-            answer = self._client.complete_multipart_upload(
+        with self._asked("complete upload") as client:
+            answer = client.complete_multipart_upload(
                 Bucket=self._name,
                 Key=key,
                 UploadId=upload_id,
@@ -184,13 +186,13 @@ class Bucket:
 
     def abort(self, key: str, upload_id: str) -> None:
         """The upload and its parts are gone. Raises `UploadLost` when there was none."""
-        with translated("abort upload", self._place):
-            self._client.abort_multipart_upload(Bucket=self._name, Key=key, UploadId=upload_id)
+        with self._asked("abort upload") as client:
+            client.abort_multipart_upload(Bucket=self._name, Key=key, UploadId=upload_id)
 
     def uploads(self, prefix: str) -> Iterator[OpenUpload]:
         """Every unfinished upload under the prefix."""
-        with translated("list uploads", self._place):
-            for page in self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._name, Prefix=prefix):
+        with self._asked("list uploads") as client:
+            for page in client.get_paginator("list_multipart_uploads").paginate(Bucket=self._name, Prefix=prefix):
                 now = _date_of(page)
                 for upload in page.get("Uploads", ()):
                     age = (now - upload["Initiated"]).total_seconds()
@@ -205,14 +207,14 @@ class Bucket:
         if not self._options.endpoint.lists_v2:
             yield from self._listed_at_once(prefix)
             return
-        with translated("list", self._place):
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._name, Prefix=prefix):
+        with self._asked("list") as client:
+            for page in client.get_paginator("list_objects_v2").paginate(Bucket=self._name, Prefix=prefix):
                 yield from ((entry["Key"], entry["Size"]) for entry in page.get("Contents", ()))
 
     def _listed_at_once(self, prefix: str) -> list[tuple[str, int]]:
         """As `sizes`, of an endpoint whose list has neither pages nor order."""
-        with translated("list", self._place):
-            answer = self._client.list_objects(Bucket=self._name, Prefix=prefix)
+        with self._asked("list") as client:
+            answer = client.list_objects(Bucket=self._name, Prefix=prefix)
         if answer.get("IsTruncated"):
             # Its later pages could not be asked for: half a list would call the other half lost.
             raise Rejected("the list is cut off", operation="list", place=self._place, code="IsTruncated")
@@ -221,8 +223,8 @@ class Bucket:
     def head(self, key: str) -> Stored:
         """What the endpoint says of the object. Raises FileNotFoundError."""
         extra = {"ChecksumMode": "ENABLED"} if self._checks else {}
-        with translated("head", self._place):
-            answer = self._client.head_object(Bucket=self._name, Key=key, **extra)
+        with self._asked("head") as client:
+            answer = client.head_object(Bucket=self._name, Key=key, **extra)
         return Stored(
             size=answer["ContentLength"],
             etag=answer.get("ETag", ""),
@@ -234,8 +236,8 @@ class Bucket:
         """Bytes [start, start + length) in pieces. Raises `Retryable` where the stream breaks off."""
         if not length:
             return
-        with translated("get", self._place):
-            answer = self._client.get_object(Bucket=self._name, Key=key, Range=f"bytes={start}-{start + length - 1}")
+        with self._asked("get") as client:
+            answer = client.get_object(Bucket=self._name, Key=key, Range=f"bytes={start}-{start + length - 1}")
         with closing(answer["Body"]) as body:
             while True:
                 try:
@@ -250,26 +252,47 @@ class Bucket:
 
     def delete(self, key: str) -> None:
         """There is no such object (any more)."""
-        with translated("delete", self._place):
-            self._client.delete_object(Bucket=self._name, Key=key)
+        with self._asked("delete") as client:
+            client.delete_object(Bucket=self._name, Key=key)
 
     def locks(self) -> None:
         """The bucket keeps Object Locks. Raises `Rejected` where it does not."""
-        with translated("get object lock", self._place):
-            answer = self._client.get_object_lock_configuration(Bucket=self._name)
+        with self._asked("get object lock") as client:
+            answer = client.get_object_lock_configuration(Bucket=self._name)
         if answer.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") != "Enabled":
             raise Rejected("the bucket was made without Object Lock", operation="get object lock", place=self._place)
 
     def reach(self) -> None:
         """The bucket exists and we may see it."""
         try:
-            with translated("head bucket", self._place):
-                self._client.head_bucket(Bucket=self._name)
+            with self._asked("head bucket") as client:
+                client.head_bucket(Bucket=self._name)
         except FileNotFoundError:
             # The answer to HEAD has no body that could say of what kind the missing thing is.
             raise Rejected(
                 "there is no such bucket", operation="head bucket", place=self._place, code="NoSuchBucket"
             ) from None
+
+    @contextmanager
+    def _asked(self, operation: str) -> Iterator[Any]:
+        """The client for one call; errors leave as `translated` says, and the next call has fresh credentials where
+        these have expired."""
+        client = self._client
+        try:
+            with translated(operation, self._place):
+                yield client
+        except Retryable as error:
+            if error.code in EXPIRED:
+                self._renew(client)
+            raise
+
+    def _renew(self, stale: Any) -> None:
+        """Secrets are read anew, once for all the calls that met their end."""
+        with self._renewing:
+            if self._client is stale:
+                # A secret that is away while it is replaced is read after the next call.
+                with suppress(Rejected):
+                    self._client = _client(self._options)
 
     @property
     def _checks(self) -> bool:

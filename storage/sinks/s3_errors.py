@@ -26,7 +26,9 @@ _FULL = frozenset({"InsufficientStorage", "XMinioStorageFull", "QuotaExceeded", 
 """MinIO's and Ceph's words for a store, or a bucket's quota, that has no room: no other study would fit either."""
 _OF_UPLOADS = frozenset({"upload part", "complete upload", "abort upload"})
 """Operations that name an upload: a bare 404, as gateways give it, means that one and no object."""
-_BUSY = frozenset(
+EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
+"""Credentials that were good: the next ones are."""
+_BUSY = EXPIRED | frozenset(
     {
         "SlowDown",
         "Throttling",
@@ -38,11 +40,8 @@ _BUSY = frozenset(
         "RequestTimeoutException",
         "InternalError",
         "ServiceUnavailable",
-        # Clock skew and expired sessions heal: a new request is signed with fresh time and credentials.
+        # A new request is signed with fresh time.
         "RequestTimeTooSkewed",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "TokenRefreshRequired",
     }
 )
 

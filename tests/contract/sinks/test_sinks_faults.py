@@ -276,6 +276,26 @@ def test_loose_instances_are_each_there_once_whatever_happens_to_one(
     check_once(open_sink(options(layout=layout)), study, done.receipt, journal, 4)
 
 
+def test_credentials_that_expire_are_read_anew_from_where_they_are(
+    proxied: tuple[Proxy, NewOptions], kit: SimpleNamespace, tmp_path: Path
+) -> None:
+    proxy, options = proxied
+    study, access = kit.Study(SMALL), tmp_path / "access-key"
+    access.write_text(os.environ.get("SINK_ACCESS", ""))
+    sink = open_sink(options(access_key=f"file:{access}"))
+    expired = Fault(Kind.ANSWER, on("put"), status=400, code="ExpiredToken", then=lambda: access.write_text("next-key"))
+    proxy.plan(expired, Fault(Kind.ANSWER, on("put"), status=503, code="SlowDown"))
+    writers = [sink.writer(study.pack, Container.TAR, 0, kit.Journal(), None) for _ in range(2)]
+
+    for writer in writers:
+        study.feed(writer)
+        with pytest.raises(Retryable):
+            writer.finish()
+
+    signed = [each.asked.headers["authorization"] for each in proxy.passed]
+    assert ["next-key" in each for each in signed] == [False, True]
+
+
 def test_a_store_without_room_is_full_and_the_study_goes_on_when_it_has_some(
     proxied: tuple[Proxy, NewOptions], kit: SimpleNamespace
 ) -> None:
