@@ -347,8 +347,9 @@ def _tell_two_patients(conn: Connection, identities: Mapping[Uid, list[list[str 
         put_problem(conn, problem, study_key=study_key, delivery_id=None, destination_id=None)
 
 
-# What the archive does not say is kept from earlier answers: absent means unknown, never zero. A study listed under
-# two patients shows now one, now the other: only an identity that was not told yet is a change.
+# What the archive does not say is kept from earlier answers: absent means unknown, never zero. Of another patient
+# nothing is kept: a number beside the issuer or name of another would be a patient whom nobody ever listed. A study
+# listed under two patients shows now one, now the other: only an identity that was not told yet is a change.
 _RENEW = """
 with last as (select distinct on (study_uid) * from found_study order by study_uid, ordinal desc),
 now as (
@@ -360,12 +361,16 @@ now as (
               and (e.evidence @> told.identity
                 or e.evidence @> jsonb_build_object('earlier', jsonb_build_array(told.identity))))
       or o.series_count is distinct from coalesce(f.series_count, o.series_count)
-      or o.instance_count is distinct from coalesce(f.instance_count, o.instance_count) as changed, f.*
+      or o.instance_count is distinct from coalesce(f.instance_count, o.instance_count) as changed,
+    coalesce(f.patient_id <> o.patient_id, false)
+      or coalesce(f.patient_id = o.patient_id and f.issuer <> o.issuer, false) as another, f.*
   from last f join study o using (study_uid))
 update study s set
-  patient_id = coalesce(n.patient_id, s.patient_id), issuer = coalesce(n.issuer, s.issuer),
-  patient_name = coalesce(n.patient_name, s.patient_name), birth_date = coalesce(n.birth_date, s.birth_date),
-  sex = coalesce(n.sex, s.sex), accession = coalesce(n.accession, s.accession),
+  patient_id = coalesce(n.patient_id, s.patient_id),
+  issuer = case when n.another then n.issuer else coalesce(n.issuer, s.issuer) end,
+  patient_name = case when n.another then n.patient_name else coalesce(n.patient_name, s.patient_name) end,
+  birth_date = case when n.another then n.birth_date else coalesce(n.birth_date, s.birth_date) end,
+  sex = case when n.another then n.sex else coalesce(n.sex, s.sex) end, accession = coalesce(n.accession, s.accession),
   study_date = coalesce(n.study_date, s.study_date), study_time = coalesce(n.study_time, s.study_time),
   modalities = coalesce(n.modalities, s.modalities), description = coalesce(n.description, s.description),
   series_count = coalesce(n.series_count, s.series_count),

@@ -301,3 +301,20 @@ def test_what_an_exception_keeps_of_before_is_bounded(world) -> None:
 
     (row,) = world.ledger.exceptions.list_open()
     assert (row.evidence["n"], len(row.evidence["earlier"])) == (EARLIER_KEPT + 4, EARLIER_KEPT)
+
+
+def test_nothing_of_one_patient_is_told_of_another(world, found) -> None:
+    told = "select patient_id, issuer, patient_name, birth_date from study"
+    record = world.ledger.inventory.record_studies
+    record(world.source, [found("1.1", patient_id="1", issuer="SOUTH", patient_name="Loe^Tim", birth_date="19600606")])
+
+    record(world.source, [found("1.1", patient_id="1", patient_name=None)])
+    unsaid = world.sql(told)
+    record(world.source, [found("1.1", patient_id="3", patient_name=None)])
+    renumbered = world.sql(told)
+    record(world.source, [found("1.1", patient_id="3", issuer="NORTH", patient_name="Poe^Ann", birth_date="19900303")])
+    record(world.source, [found("1.1", patient_id="3", issuer="SOUTH", patient_name=None)])
+
+    assert unsaid == [("1", "SOUTH", "Loe^Tim", "19600606")]
+    assert renumbered == [("3", None, None, None)]
+    assert world.sql(told) == [("3", "SOUTH", None, None)]
