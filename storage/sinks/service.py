@@ -91,7 +91,6 @@ class ServiceWriter:
         self._withdrawal = withdrawal
         self._lock = threading.Lock()
         self._members = {member.facts.sop_uid: member for member in (resume.members if resume else ())}
-        self._resumed = resume is not None
         self._batch: list[Outgoing] = []
         self._batched = 0
         self._uncommitted: list[Member] = []
@@ -161,8 +160,9 @@ class ServiceWriter:
         if self._withdrawal is not None:
             return self._withdrawal.make_way(outgoing.facts, outgoing.part10, self._journal.delivered)
         same = self._sender.same(outgoing)
-        if same is None and (self._resumed or self._pack.revision == 1):
-            # Ours from before a crash, or it was there before us: only its answer and the proof will tell.
+        if same is None and self._pack.revision == 1:
+            # Ours from before a crash, or it was there before us: only its answer and the proof will tell. Of a later
+            # revision it may be an earlier one's instance, which no proof would tell apart, however often it is tried.
             return False
         if not same:
             raise AlreadyThere(

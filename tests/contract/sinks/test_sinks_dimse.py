@@ -171,10 +171,11 @@ def test_a_later_revision_is_not_sent_over_what_the_archive_would_keep_and_nobod
     study = kit.ServiceStudy([10, 20])
     write(new(readable=False), study, kit.Journal())
     study.pack = type(study.pack)(study_uid=study.pack.study_uid, revision=2)
-    sent = dimse_archive.stores
+    sent, journal = dimse_archive.stores, kit.Journal()
 
-    with pytest.raises(AlreadyThere):
-        write(new(readable=False), study, kit.Journal())
+    for _ in range(2):  # as after `limosa exceptions resolve --as retry`
+        with pytest.raises(AlreadyThere):
+            write(new(readable=False), study, journal)
     write(new(readable=True), study, kit.Journal())
     same = dimse_archive.stores
     write(new(readable=False, existing="replaced"), study, kit.Journal())
