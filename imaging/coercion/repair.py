@@ -86,6 +86,8 @@ def _decimal(text: str) -> str | None:
 
 
 def _number(text: str) -> Decimal | None:
+    if "_" in text:  # Python groups digits so, and nobody knows what else it was meant to be
+        return None
     try:
         number = Decimal(text)
     except InvalidOperation:

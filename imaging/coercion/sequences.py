@@ -80,8 +80,9 @@ def made(tag: int, vr: str, value: bytes, encoding: Encoding) -> Piece:
 
 
 def with_piece(item: Sequence[Piece], piece: Piece) -> tuple[Piece, ...]:
-    """The item with the piece in its place, instead of what had its tag."""
-    others = [one for one in item if one.tag != piece.tag]
+    """The item with the piece in its place, instead of what had its tag; without the group's length, which is retired
+    (PS3.5 section 7.2) and would be another one."""
+    others = [one for one in item if one.tag not in (piece.tag, piece.tag & 0xFFFF0000)]
     return tuple(sorted([*others, piece], key=lambda one: one.tag))
 
 

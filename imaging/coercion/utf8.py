@@ -148,8 +148,10 @@ def _items(level: Level, element: Element, encoding: Encoding) -> bytes | None:
     changed = False
     for item in Items(level, element, encoding).levels():
         pieces = list(_pieces(item))
-        changed = changed or any(new for _, new in pieces)
-        content = b"".join(octets for octets, _ in pieces)
+        groups = {tag >> 16 for tag, _, new in pieces if new}
+        changed = changed or bool(groups)
+        # A retired group length would be wrong now, and PS3.5 section 7.2 lets it be left out.
+        content = b"".join(octets for tag, octets, _ in pieces if tag & 0xFFFF or tag >> 16 not in groups)
         order = "big" if encoding is Encoding.EXPLICIT_BE else "little"
         items.append(_ITEM_HEAD[encoding] + len(content).to_bytes(4, order) + content)
         if changed and sum(map(len, items)) > LONGEST_TEXT:
@@ -157,20 +159,20 @@ def _items(level: Level, element: Element, encoding: Encoding) -> bytes | None:
     return b"".join(items) if changed else None
 
 
-def _pieces(item: Level) -> Iterator[tuple[bytes, bool]]:
-    """Each element of an item, and whether it is another than it was."""
+def _pieces(item: Level) -> Iterator[tuple[int, bytes, bool]]:
+    """Tag and bytes of each element of an item, and whether it is another than it was."""
     creators = _creators(item)
     for element in item.elements:
         if element.tag == CHARSET:
             raw = item.walker.read(element.value, min(element.length, 1024)).rstrip(b" \0")
-            yield encode_element(CHARSET, "CS", UTF8, item.encoding), raw != UTF8
+            yield CHARSET, encode_element(CHARSET, "CS", UTF8, item.encoding), raw != UTF8
             continue
         value = _value(item, element, creators)
         if value is None:
             octets = item.walker.octets
-            yield b"".join(bytes(piece) for piece in chunks(octets, element.start, element.end)), False
+            yield element.tag, b"".join(bytes(piece) for piece in chunks(octets, element.start, element.end)), False
         else:
-            yield encode_element(element.tag, _written(element, creators), value, item.encoding), True
+            yield element.tag, encode_element(element.tag, _written(element, creators), value, item.encoding), True
 
 
 def _is_sequence(element: Element) -> bool:

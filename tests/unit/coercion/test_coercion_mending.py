@@ -48,6 +48,8 @@ ACCESSION, INSTITUTION = attribute("AccessionNumber"), attribute("InstitutionNam
         ("PatientAge", "6m", "006M"),
         ("SeriesNumber", "1.0", "1"),
         ("SeriesNumber", "1.5", "1.5"),
+        ("SeriesNumber", "1_5", "1_5"),
+        ("SliceThickness", "1_000", "1_000"),
         ("BodyPartExamined", "chest", "CHEST"),
         ("BodyPartExamined", "CHEST, ABDOMEN", "CHEST, ABDOMEN"),
         ("SliceThickness", "0.6250000000000000", "0.625"),
@@ -232,3 +234,24 @@ def test_an_outcome_that_the_destination_would_refuse_is_refused_here() -> None:
 
     with pytest.raises(NotCoercible, match="refused by the destination"):
         outcome(written(made), rules)
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_a_group_length_inside_of_an_item_does_not_outlive_what_it_counts(syntax: str) -> None:
+    item = Dataset()
+    item.add_new(0x00400005, "UL", 16)
+    item.ScheduledProcedureStepDescription = "Schädel"
+    item.add_new(0x00100005, "UL", 4)
+    raw = written(dataset(SpecificCharacterSet="ISO_IR 100", RequestAttributesSequence=[item]), syntax)
+    order = "big" if syntax == ExplicitVRBigEndian else "little"
+    for group in (0x40, 0x10):
+        # pydicom writes no group lengths: these elements stand in for them until here.
+        head = group.to_bytes(2, order)
+        assert raw.count(head + (5).to_bytes(2, order)) == 1
+        raw = raw.replace(head + (5).to_bytes(2, order), head + bytes(2))
+
+    [found] = read(file_of(outcome(raw, RuleSet(rules=(rule(Utf8()),))))).RequestAttributesSequence
+
+    assert found.ScheduledProcedureStepDescription == "Schädel"
+    assert (0x0040, 0x0000) not in found
+    assert (0x0010, 0x0000) in found
