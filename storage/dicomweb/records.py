@@ -71,7 +71,7 @@ def number(record: Record, tag: str) -> int | None:
     found = values(record, tag)
     try:
         return int(found[0]) if found else None
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # Python reads Infinity, which JSON does not have
         return None
 
 

@@ -82,6 +82,14 @@ def test_a_report_names_each_instance_once_and_the_worse_counts() -> None:
         assert report.others == (0xC000,)
 
 
+def test_a_reason_that_is_no_number_is_none() -> None:
+    item = b'{"00081155": {"Value": ["1.2.1"]}, "00081197": {"Value": [%s]}}'
+
+    for reason in (b"Infinity", b"NaN", b"1e999", b'"x"', b"[]", b"null"):
+        body = b'{"00081198": {"Value": [' + item % reason + b"]}}"
+        assert store_report(body).failed == {"1.2.1": 0}
+
+
 @pytest.mark.parametrize("body", [b"", b"<xml/>", b'"text"', b"[1]", b'{"00081199": {"Value": [{"00081155": 7}]}}'])
 def test_a_report_that_cannot_be_read_names_nobody(body: bytes) -> None:
     report = store_report(body)
