@@ -184,7 +184,7 @@ def kind_of(path: Path) -> Kind:
             start = file.read(4096)
     except OSError as error:
         raise UnreadableFile((error.strerror or "cannot be read").lower()) from None
-    line = start.removeprefix(b"\xef\xbb\xbf").splitlines()[0].lower() if start else b""
+    line = next(iter(start.removeprefix(b"\xef\xbb\xbf").splitlines()), b"").lower()
     if b"old_issuer" in line:
         return Kind.CROSSWALK
     return Kind.SNAPSHOT if b"issuer" in line and b"birth_date" in line else Kind.HL7
@@ -209,9 +209,11 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 def rows_of(path: Path) -> Iterator[dict[str, str | None]]:
     """The rows of a table in UTF-8 with a line of column names; cells are parted by commas, semicolons or tabs."""
-    raw = b"".join(_chunks(path))
-    if len(raw) > TABLE_LIMIT:
-        raise UnreadableFile("longer than 1 GiB; split it")
+    raw = bytearray()
+    for chunk in _chunks(path):
+        raw += chunk
+        if len(raw) > TABLE_LIMIT:
+            raise UnreadableFile("longer than 1 GiB; split it")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:

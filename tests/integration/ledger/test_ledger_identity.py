@@ -159,6 +159,13 @@ def test_a_file_that_is_no_table_is_refused_whole(reader, world, tmp_path) -> No
     assert world.ledger.identity.files() == ()
 
 
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b"\n", b"\xef\xbb\xbfissuer,id,birth_date"])
+def test_a_file_without_anything_in_it_tells_nothing(reader, tmp_path, content: bytes) -> None:
+    (tmp_path / "empty").write_bytes(content)
+
+    assert reader.read(tmp_path / "empty", None).events == 0
+
+
 def test_events_read_with_other_issuers_do_not_count(reader, merges, world) -> None:
     reader.read(merges("a.hl7", ("1", "2")), None)
     others = OPTIONS.model_copy(update={"default_issuer": "SOUTH"})
