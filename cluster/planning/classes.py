@@ -79,6 +79,11 @@ CLASSES: tuple[PlanClass, ...] = (
         "rule and plan again; `--as accept` lets the study move with the number it has.",
     ),
     _class(
+        Conflict.ACC_UNFIT, "review", "A step of its rule does not fit the accession number, or it has characters that "
+        "no header may have. Mend the rule or the number and plan again; `--as accept` lets the study move with the "
+        "number it has.",
+    ),
+    _class(
         Conflict.ACC_MISSING, "auto_note", "The study has no accession number, and moves without. Acknowledge it, or "
         "give it one at the source.",
     ),

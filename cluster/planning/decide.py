@@ -160,9 +160,10 @@ class Planner:
                 )
 
         # All of them first: marking studies while they are read would change what is read.
-        for one in list(collisions(shared())):
-            evidence = {"collision": {"studies": one.studies, "by_rule": one.by_rule, "number": one.accession.value}}
-            session.collide(one.conflict.value, one.accession.issuer, one.accession.value, evidence)
+        found = [(one.conflict, one.accession, one.studies, one.by_rule) for one in collisions(shared())]
+        for conflict, accession, studies, by_rule in found:
+            evidence = {"collision": {"studies": studies, "by_rule": by_rule, "number": accession.value}}
+            session.collide(conflict.value, accession.issuer, accession.value, evidence)
 
 
 class _Counted:

@@ -1,10 +1,13 @@
 """One study decided by itself: whose it is, and what its accession number becomes."""
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from typing import Any
+
+from blake3 import blake3
 
 from actors.identity_options import IdentityOptions
 from cluster.planning.accession_options import AccessionOptions
@@ -34,6 +37,8 @@ class Place:
 
 
 _NO_PLACE = Place()
+_JUDGED = frozenset([Conflict.DEMOGRAPHIC_CONFLICT, Conflict.DEMOGRAPHIC_REVIEW, SEVERAL_PATIENTS])
+"""What a person decides by looking at whom the archive lists the study under."""
 _HINTS = 1_000
 """Kept answers of functions that are asked the same again and again."""
 
@@ -100,6 +105,9 @@ class StudyRules:
             evidence |= _path(resolution)
         if decision.likeness is not None and (decision.conflict is not None or decision.noted):
             evidence["likeness"] = _likeness(decision)
+        if _JUDGED.intersection(classes):
+            # Whoever lets it pass has compared these people; of another name in the list nobody has said anything.
+            content["judged"] = _judged(study, evidence.get("patients", []))
         if any(part[:1] == "0" and len(part) > 1 for part in study.study_uid.split(".")):
             classes.append(UID_INVALID)
         survivor = target.patient if target is not None else None
@@ -203,6 +211,12 @@ def _day(text: str) -> date | None:
         return date(int(text[:4]), int(text[4:6]), int(text[6:])) if len(text) == 8 else None
     except ValueError:
         return None
+
+
+def _judged(study: ListedStudy, patients: list[list[str | None]]) -> str:
+    """Whom the archive lists the study under, as a digest: it goes into reports of what was decided."""
+    told = json.dumps([study.patient_name, study.birth_date, study.sex, sorted(patients, key=str)])
+    return blake3(told.encode("ascii")).hexdigest()[:32]
 
 
 def _alike(study: ListedStudy, survivor: Identifier | None) -> str | None:

@@ -114,7 +114,7 @@ def renumber(written: str, origin: Origin, rules: tuple[AccessionRule, ...]) -> 
     rule = next((one for one in rules if one.fits(number, origin)), None)
     value = number if rule is None else rule.renumbered(number)
     label = "" if rule is None else rule.label
-    defect = Conflict.ACC_MISSING if value is None else defect_of(value)
+    defect = Conflict.ACC_UNFIT if value is None else defect_of(value)
     if value is None or defect is not None:
         return Renumbered(accession=None, rule=label, conflict=defect)
     if rule is None:
@@ -133,5 +133,5 @@ def defect_of(value: str) -> Conflict | None:
     if len(value) > LENGTH_LIMIT:
         return Conflict.ACC_OVERLONG
     if not value or "\\" in value or not value.isprintable() or value != value.strip():
-        return Conflict.ACC_MISSING
+        return Conflict.ACC_UNFIT
     return None

@@ -57,6 +57,8 @@ class Conflict(StrEnum):
     MIXED_PATIENT_IN_STUDY = "MIXED_PATIENT_IN_STUDY"
     ACC_MISSING = "ACC_MISSING"
     ACC_OVERLONG = "ACC_OVERLONG"
+    ACC_UNFIT = "ACC_UNFIT"
+    """There is a number, and its rule makes none of it, or it is none that a header may have."""
     ACC_COLLISION_PATIENT = "ACC_COLLISION_PATIENT"
     ACC_COLLISION_SITE = "ACC_COLLISION_SITE"
     ACC_NO_ORDER = "ACC_NO_ORDER"

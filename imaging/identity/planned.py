@@ -2,7 +2,8 @@
 
     {"asked": [issuer, number], "numbers": [[issuer, number], ...], "patient": [issuer, number],
      "universal": [id, type], "person": {"name", "birth_date", "sex"}, "rule": "identity/1",
-     "accessions": [[written, issuer, value, universal id, type]], "accession_rule": "south/1"}
+     "accessions": [[written, issuer, value, universal id, type]], "accession_rule": "south/1",
+     "judged": digest of whom the archive lists the study under, where a person has to compare people}
 
 Every part may be absent: then the header stays as it is there.
 """

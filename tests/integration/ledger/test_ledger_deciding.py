@@ -218,6 +218,18 @@ def test_a_collision_that_a_person_accepts_moves_with_the_number_it_has(world, g
     assert "accessions" not in planned(world, "1.1")
 
 
+def test_a_number_that_its_rule_makes_nothing_of_is_held_for_another_may_become_it(world, give, planner) -> None:
+    rules = {"rules": [{"name": "ris", "steps": [{"select": "^R-([0-9]+)$"}]}]}
+    world.discover("1.1", **JANE, accession="R-17")
+    world.discover("1.2", **MAX, accession="17")
+    world.discover("1.3", **ANN, accession=None)
+
+    found = planner(rules).preview().tally
+
+    assert found.classes == {"ACC_MISSING": 1, "ACC_UNFIT": 1}
+    assert found.verdicts == {"auto": 1, "auto_note": 1, "review": 1}
+
+
 def test_sites_that_count_alike_are_told_apart_by_rule(world, give, planner) -> None:
     site = {"name": "south", "issuers": ["SOUTH"]}
     rule = {"name": "south", "sites": ["south"], "steps": [{"prefix": "S"}]}
@@ -242,6 +254,27 @@ def test_studies_without_an_order_are_listed_or_held_as_the_job_says(world, give
     assert noted.tally.verdicts == {"auto": 1, "auto_note": 2, "conflict": 1}
     assert strict.tally.verdicts == {"auto": 1, "review": 2, "conflict": 1}
     assert noted.fits == {"both": 1, "no-number": 1, "none": 1, "other-patient": 1}
+
+
+def test_a_study_that_was_accepted_is_held_anew_when_the_archive_lists_somebody_else(
+    world, give, planner, step, found
+) -> None:
+    stranger = MAX | {"birth_date": "19550505", "patient_name": "Zorn^Karl"}
+    third = stranger | {"birth_date": "20010101", "patient_name": "Bo^Lin", "sex": "F"}
+    record = world.ledger.inventory.record_studies
+    record(world.source, [found("1.1", **stranger), found("1.2", **ANN), found("1.2", **TIM)])
+    planner().apply()
+    for problem in world.ledger.exceptions.list_open():
+        world.ledger.exceptions.resolve(problem.exception_id, Resolution.ACCEPT, by="m.keller")
+    accepted = planner().apply().tally.classes, step()
+
+    world.ledger.inventory.begin_generation()
+    record(world.source, [found("1.1", **third), found("1.2", **ANN), found("1.2", **JANE)])
+    planner().apply()
+
+    assert accepted == ({}, 2)
+    assert kinds(world)["1.1"] == ["DEMOGRAPHIC_CONFLICT"]
+    assert "STUDY_UID_MULTI_PATIENT" in kinds(world)["1.2"]
 
 
 def test_what_is_only_noted_is_told_once_and_not_again_after_it_was_acknowledged(world, give, planner, step) -> None:
