@@ -52,7 +52,8 @@ STUDY_MOVES: dict[StudyState, frozenset[StudyState]] = {
 DELIVERY_MOVES: dict[DeliveryState, frozenset[DeliveryState]] = {
     _D.PENDING: frozenset({_D.WRITTEN, _D.EXCEPTION, _D.VOID}),
     # A device that is read back before it leaves the house is validated without a shipment.
-    _D.WRITTEN: frozenset({_D.SEALED, _D.VALIDATED, _D.EXCEPTION}),
+    # At a service, which holds one copy, the next revision takes the place of one that was not proven yet.
+    _D.WRITTEN: frozenset({_D.SEALED, _D.VALIDATED, _D.EXCEPTION, _D.VOID}),
     _D.SEALED: frozenset({_D.SHIPPED, _D.EXCEPTION}),
     _D.SHIPPED: frozenset({_D.ARRIVED, _D.EXCEPTION}),
     _D.ARRIVED: frozenset({_D.VALIDATED, _D.EXCEPTION}),

@@ -40,7 +40,8 @@ class Plan:
         """Up to `limit` discovered or changed studies have a new revision and one delivery per destination.
 
         `rules` goes into each revision: the versions of the rules that decided. What an earlier revision had not
-        written yet is void; a worker in the middle of it loses its claim. `only` restricts to these studies.
+        written yet is void, and what was not proven yet at a service, whose one copy is another now; a worker in the
+        middle of it loses its claim. `only` restricts to these studies.
         """
         return self._step(
             {"rules": Jsonb(rules), "only": _listed(only), "limit": limit, "decided": False, "told": TOLD}
@@ -133,8 +134,10 @@ revised as (
 voided as (
   update delivery d set state = 'void', held_state = null, not_before = null,
     lease_owner = null, lease_until = null, lease_kind = null, reason = 'replaced by a later revision'
-  from bumped b
-  where d.study_key = b.study_key and d.revision < b.revision and d.state in ('pending', 'exception')),
+  from bumped b, destination x
+  where d.study_key = b.study_key and d.revision < b.revision and x.destination_id = d.destination_id
+    and (d.state in ('pending', 'exception') or (d.state = 'written' and not (x.told and b.corrected) and exists (
+      select from receipt r where r.delivery_id = d.delivery_id and r.container = 'service')))),
 made as (
   insert into delivery (study_key, revision, source_id, destination_id, pulled, ready, priority, state, reason)
   select b.study_key, b.revision, b.source_id, x.destination_id, x.inline, x.inline, b.priority,

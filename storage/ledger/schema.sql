@@ -249,7 +249,7 @@ create function check_delivery_move() returns trigger language plpgsql as $$
 begin
   if (old.state::text || '>' || new.state::text) <> all (array[
     'pending>written', 'pending>exception', 'pending>void',
-    'written>sealed', 'written>validated', 'written>exception',
+    'written>sealed', 'written>validated', 'written>exception', 'written>void',
     'sealed>shipped', 'sealed>exception',
     'shipped>arrived', 'shipped>exception',
     'arrived>validated', 'arrived>exception',

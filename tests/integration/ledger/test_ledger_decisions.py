@@ -2,15 +2,20 @@
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from imaging.uid import Uid
+from storage.errors import LostClaim
 from storage.ledger.lifecycle import DeliveryState, StudyState, StudyStatus, study_status
-from storage.ledger.records import CustodyNote
+from storage.ledger.records import CustodyNote, Problem, Severity
 from storage.packs.model import Container, Receipt
 
+LEASE = timedelta(seconds=60)
+MISMATCH = Problem(kind="DIGEST_MISMATCH", severity=Severity.CRITICAL, blocking=True, remedy="Look.", evidence={})
 TAMPERED = "set session_replication_role = replica; "
 
 
@@ -36,6 +41,25 @@ def test_a_study_of_which_nothing_waits_is_not_held(world: Any) -> None:
 
     assert held == ()
     assert world.study_state("1.2") == "planned"
+
+
+def test_a_later_revision_replaces_at_a_service_what_was_not_proven_there_yet_and_nowhere_else(world: Any) -> None:
+    world.planned("1.2")
+    world.write(world.pull())
+    world.ledger.commits.fed(
+        world.feed(),
+        receipt=replace(_receipt(), container=Container.SERVICE),
+        note=CustodyNote(event="fed", payload={}),
+    )
+    reading = world.ledger.claims.validate("validator-1", [world.second], LEASE)
+
+    world.ledger.inventory.recount(reading.study_key)
+    world.ledger.plan.step({"rules": 2})
+
+    assert world.states("1.2") == ["written", "void", "pending", "pending"]
+    assert world.ledger.claims.validate("validator-2", [world.second], LEASE) is None
+    with pytest.raises(LostClaim):
+        world.ledger.commits.fail(reading, MISMATCH)
 
 
 def test_what_is_prioritised_is_pulled_first_and_the_unknown_is_not_among_it(world: Any) -> None:
