@@ -3,7 +3,7 @@
 from botocore.exceptions import ClientError
 
 from storage.sinks.options import S3Options
-from storage.sinks.s3_client import _client  # pyright: ignore[reportPrivateUsage]
+from storage.sinks.s3_session import client_of
 
 _THERE = ("BucketAlreadyExists", "BucketAlreadyOwnedByYou")
 
@@ -11,7 +11,7 @@ _THERE = ("BucketAlreadyExists", "BucketAlreadyOwnedByYou")
 def ensure_bucket(options: S3Options) -> None:
     """The bucket exists. Raises what the SDK raises when the endpoint is away or refuses."""
     try:
-        _client(options).create_bucket(Bucket=options.bucket)
+        client_of(options).create_bucket(Bucket=options.bucket)
     except ClientError as error:
         if error.response.get("Error", {}).get("Code") not in _THERE:
             raise

@@ -25,7 +25,7 @@ from infra.proxy import Fault, Kind, Proxy, on
 from storage.errors import Retryable, SinkFull, UploadLost
 from storage.packs.model import Container, Receipt
 from storage.packs.reader import PackReader
-from storage.sinks import s3_client
+from storage.sinks import s3_session
 from storage.sinks.open import open_sink
 from storage.sinks.options import S3Options
 from storage.sinks.protocol import Sink
@@ -138,7 +138,7 @@ class Delivered:
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The SDK tries once, and its pauses between tries take no time."""
-    monkeypatch.setattr(s3_client, "ATTEMPTS", 1)
+    monkeypatch.setattr(s3_session, "ATTEMPTS", 1)
     monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda seconds: None))
 
 
@@ -148,7 +148,7 @@ def soon_silent(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
     def shorten() -> None:
         for name in ("CONNECT_TIMEOUT", "READ_TIMEOUT"):
-            monkeypatch.setattr(s3_client, name, TIMEOUT)
+            monkeypatch.setattr(s3_session, name, TIMEOUT)
 
     return shorten
 
@@ -253,7 +253,7 @@ def test_every_fault_is_met_with_and_without_the_tries_of_the_sdk(
     soon_silent: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(s3_client, "ATTEMPTS", tries)
+    monkeypatch.setattr(s3_session, "ATTEMPTS", tries)
     if case.kind is Kind.STALL:
         soon_silent()
 

@@ -16,7 +16,7 @@ from storage.packs.batches import Batches
 from storage.packs.crc64 import crc64
 from storage.packs.model import Container
 from storage.packs.reader import PackReader
-from storage.sinks import p10, s3_client, s3_upload
+from storage.sinks import p10, s3_client, s3_session, s3_upload
 from storage.sinks import s3 as s3_sink
 from storage.sinks.open import open_sink
 from storage.sinks.options import S3Options
@@ -198,7 +198,7 @@ def test_a_wrong_secret_is_rejected_and_a_dead_endpoint_is_retryable(
     study = kit.Study([1000])
     good = s3_options()
     monkeypatch.setenv("WRONG", "wrong-secret")
-    monkeypatch.setattr(s3_client, "ATTEMPTS", 1)
+    monkeypatch.setattr(s3_session, "ATTEMPTS", 1)
     cases = [
         (Rejected, {"secret_key": "env:WRONG"}),
         (Rejected, {"bucket": "no-such-bucket-here", "secret_key": "env:WRONG"}),
@@ -293,8 +293,8 @@ def test_every_probe_says_what_a_poor_store_lacks(s3_options: NewOptions, monkey
 def test_bodies_are_signed_where_the_network_is_not_trusted(
     s3_options: NewOptions, kit: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert s3_client._body_is_safe("https://s3.example.org") and not s3_client._body_is_safe("http://s3.example.org")
-    monkeypatch.setattr(s3_client, "_body_is_safe", lambda url: False)
+    assert s3_session._body_is_safe("https://s3.example.org") and not s3_session._body_is_safe("http://s3.example.org")
+    monkeypatch.setattr(s3_session, "_body_is_safe", lambda url: False)
     sink, study = S3Sink(s3_options()), kit.Study(SIZES)
     writer = sink.writer(study.pack, Container.TAR, 0, kit.Journal(), None)
     study.feed(writer)
