@@ -42,7 +42,7 @@ def imports(
     as_json: AsJson = False,
 ) -> int:
     job = load_job(job_file)
-    chosen = _chosen(job, destination)
+    chosen = chosen_destination(job, destination)
     with services(job) as running:
         url = running.ledger.resolved()
         migrate(url)
@@ -70,7 +70,8 @@ def _batches(sink: Sink, study: LooseStudy) -> Iterator[ImportJob]:
         yield ImportJob(prefix=batch_folder(study.key, number), files=files[number], bytes=sizes[number])
 
 
-def _chosen(job: Job, name: str | None) -> S3Destination:
+def chosen_destination(job: Job, name: str | None) -> S3Destination:
+    """The destination of that name, or the only one, that keeps batches. Raises `Stop`."""
     fitting = {
         each.name: each
         for each in job.destinations

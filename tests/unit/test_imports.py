@@ -1,11 +1,16 @@
 """Import jobs take in every proven study once, nothing else, and no more than a job takes."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.cli.exits import Stop
+from cluster.cli.imports import chosen_destination
 from cluster.imports import ImportJob, import_jobs
+from cluster.job import build_job
 from imaging.uid import Uid
 from storage.ledger.facts import LooseStudy
 from storage.packs.batches import MAX_BYTES, MAX_FILES
@@ -74,3 +79,25 @@ def test_jobs_keep_their_limits_and_cover_what_is_proven_once(held: dict) -> Non
     assert all(job.files <= MAX_FILES and job.bytes <= MAX_BYTES for job in jobs)
     for each in studies:
         assert sum(each.key.startswith(job.prefix) for job in jobs) == each.proven
+
+
+def job_with(*layouts: str):
+    destinations = [
+        {"kind": "s3", "name": f"bucket-{number}", "bucket": "images", "layout": layout}
+        for number, layout in enumerate(layouts, 1)
+    ]
+    source = {"host": "127.0.0.1", "port": 104, "ae_title": "PACS"}
+    receivers = [{"ae_title": "LIMOSA", "port": 11112}]
+    table = {"job": {"name": "test"}, "source": source, "receivers": receivers, "destinations": destinations}
+    return build_job(table, Path("job.toml"))
+
+
+def test_the_destination_is_named_where_there_are_several_and_none_is_guessed() -> None:
+    assert chosen_destination(job_with("pack", "imaging-service"), None).name == "bucket-2"
+    assert chosen_destination(job_with("imaging-service", "imaging-service"), "bucket-2").name == "bucket-2"
+    with pytest.raises(Stop, match="bucket-1, bucket-2"):
+        chosen_destination(job_with("imaging-service", "imaging-service"), None)
+    with pytest.raises(Stop, match="bucket-2"):
+        chosen_destination(job_with("pack", "imaging-service"), "bucket-1")
+    with pytest.raises(Stop, match="no other layout"):
+        chosen_destination(job_with("pack", "p10"), None)
