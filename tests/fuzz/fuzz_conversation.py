@@ -55,6 +55,10 @@ class Landing:
         self._held = bytearray()
         self.released = False
 
+    @property
+    def in_memory(self) -> bool:
+        return True
+
     def write(self, view: bytes | bytearray | memoryview) -> None:
         self._held += view
 
