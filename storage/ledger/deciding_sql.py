@@ -70,12 +70,16 @@ on conflict (study_key) do update set decided_at = limosa_now(), held = excluded
 where (h.digest, h.held, h.verdict, h.classes, h.evidence)
   is distinct from (excluded.digest, excluded.held, excluded.verdict, excluded.classes, excluded.evidence)"""
 
+# The bounds stand beside both tables of each join: Postgres hands on equality from one to the other, and no bounds, and
+# would read all studies for each page of the plan.
+
 # A study that a person holds or has left behind needs nobody else.
 OPEN: Final = """
 insert into exception as e (study_key, kind, severity, blocking, remedy, owner, evidence)
 select d.study_key, %(kind)s, %(severity)s::severity, %(blocking)s, %(remedy)s, 'operator', d.evidence
 from deciding d join study s using (study_key)
-where d.study_key >= %(first)s and d.study_key < %(next)s and %(kind)s = any (d.open)
+where d.study_key >= %(first)s and d.study_key < %(next)s
+  and s.study_key >= %(first)s and s.study_key < %(next)s and %(kind)s = any (d.open)
   and s.state not in ('held', 'excluded')
 on conflict (kind, study_key, sop_uid, destination_id) where resolved_at is null do update set
   last_seen = limosa_now(), times_seen = e.times_seen + 1, severity = excluded.severity, blocking = excluded.blocking,
@@ -84,26 +88,30 @@ on conflict (kind, study_key, sop_uid, destination_id) where resolved_at is null
 CLOSE: Final = """
 update exception e set resolved_at = limosa_now(), resolved_by = 'plan', resolution = 'settled'
 from deciding d
-where d.study_key >= %(first)s and d.study_key < %(next)s and e.study_key = d.study_key and e.resolved_at is null
+where d.study_key >= %(first)s and d.study_key < %(next)s
+  and e.study_key >= %(first)s and e.study_key < %(next)s and e.study_key = d.study_key and e.resolved_at is null
   and e.kind = any (%(kinds)s) and not e.kind = any (d.open) and e.sop_uid is null"""
 
 STOP: Final = """
 update study s set state = 'exception'
 from deciding d
-where d.study_key >= %(first)s and d.study_key < %(next)s and d.held and s.study_key = d.study_key
+where d.study_key >= %(first)s and d.study_key < %(next)s
+  and s.study_key >= %(first)s and s.study_key < %(next)s and d.held and s.study_key = d.study_key
   and s.state in ('discovered', 'planned')"""
 
 STOP_DELIVERIES: Final = """
 update delivery v set held_state = v.state, state = 'exception', not_before = null,
   lease_owner = null, lease_until = null, lease_kind = null
 from deciding d
-where d.study_key >= %(first)s and d.study_key < %(next)s and d.held and v.study_key = d.study_key
+where d.study_key >= %(first)s and d.study_key < %(next)s
+  and v.study_key >= %(first)s and v.study_key < %(next)s and d.held and v.study_key = d.study_key
   and v.state = 'pending'"""
 
 RELEASE: Final = """
 update study s set state = case when s.revision = 0 then 'discovered' else 'planned' end::study_state
 from deciding d
-where d.study_key >= %(first)s and d.study_key < %(next)s and not d.held and s.study_key = d.study_key
+where d.study_key >= %(first)s and d.study_key < %(next)s
+  and s.study_key >= %(first)s and s.study_key < %(next)s and not d.held and s.study_key = d.study_key
   and s.state = 'exception'
   and not exists (select from exception e where e.study_key = s.study_key and e.resolved_at is null and e.blocking
                   and e.delivery_id is null)
@@ -112,7 +120,8 @@ where d.study_key >= %(first)s and d.study_key < %(next)s and not d.held and s.s
 RECOUNT: Final = """
 update study s set recount = true, corrected = true
 from deciding d
-where d.study_key >= %(first)s and d.study_key < %(next)s and not d.held and s.study_key = d.study_key
+where d.study_key >= %(first)s and d.study_key < %(next)s
+  and s.study_key >= %(first)s and s.study_key < %(next)s and not d.held and s.study_key = d.study_key
   and s.state = 'planned' and s.revision > 0 and not s.recount
   and exists (select from study_revision r where r.study_key = s.study_key and r.revision = s.revision
               and r.plan -> 'decision' ->> 'digest' is distinct from encode(d.digest, 'hex'))"""
@@ -121,7 +130,9 @@ where d.study_key >= %(first)s and d.study_key < %(next)s and not d.held and s.s
 GO_ON: Final = """
 update delivery v set state = v.held_state, held_state = null, attempts = 0
 from deciding d join study s using (study_key)
-where d.study_key >= %(first)s and d.study_key < %(next)s and not d.held and v.study_key = d.study_key
+where d.study_key >= %(first)s and d.study_key < %(next)s
+  and s.study_key >= %(first)s and s.study_key < %(next)s
+  and v.study_key >= %(first)s and v.study_key < %(next)s and not d.held and v.study_key = d.study_key
   and s.state = 'planned' and not s.recount and v.revision = s.revision and v.state = 'exception'
   and not exists (select from exception e where e.study_key = v.study_key and e.resolved_at is null and e.blocking
                   and (e.delivery_id is null or e.delivery_id = v.delivery_id))
