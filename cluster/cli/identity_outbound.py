@@ -50,7 +50,9 @@ def outbound(
                 teller.send(sent)
         else:
             _write(file, found)
-    rows = [asdict(sent.made) | asdict(sent) for _, sent in found]
+    rows = [
+        asdict(sent.made) | {name: value for name, value in asdict(sent).items() if name != "made"} for _, sent in found
+    ]
     printer(as_json).rows("told", COLUMNS, rows)
     failed = any(sent.trouble or sent.made.untellable for _, sent in found)
     return Exit.EXCEPTIONS if failed else Exit.DONE

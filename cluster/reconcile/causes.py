@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from cluster.planning.classes import PLAN_KINDS
 from storage.ledger.exceptions import Cause
 from storage.ledger.lifecycle import DeliveryState, StudyState
 from storage.ledger.records import Json
@@ -81,6 +82,8 @@ def judge(cause: Cause, facts: Facts) -> Judgement:
     if cause.kind in FROM_LEDGER and cause.sop_uid is not None:
         missing = None if facts.held is None else cause.sop_uid not in facts.held
         return _by_sign(missing, "a later revision has the instance", "no written revision has the instance")
+    if cause.kind in PLAN_KINDS:
+        return Judgement(today=Today.STANDS, why="the plan says so")
     return Judgement(today=Today.UNKNOWN, why="only a person can tell")
 
 

@@ -69,7 +69,7 @@ MISSING: dict[str, Any] = {"missing": 2, "missing_uids": ["a", "b"]}
         (replace(cause("DIGEST_MISMATCH"), later_state=DeliveryState.VALIDATED), Facts(), GONE),
         (replace(cause("DIGEST_MISMATCH"), later_state=DeliveryState.WRITTEN), Facts(), UNKNOWN),
         (replace(cause("INCOMPLETE_STUDY"), study_state=StudyState.EXCLUDED), Facts(), GONE),
-        (cause("DEMOGRAPHIC_REVIEW"), Facts(source_answers=True), UNKNOWN),
+        (cause("DEMOGRAPHIC_REVIEW"), Facts(source_answers=True), STANDS),
     ],
 )
 def test_a_cause_is_gone_only_where_somebody_says_so(found: Cause, facts: Facts, today: Today) -> None:
