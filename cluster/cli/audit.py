@@ -63,9 +63,8 @@ def add_to(app: typer.Typer) -> None:
     group.command(
         "take",
         **texts(
-            "Read a sample of what was written, or of the source, and count its private elements.",
-            "limosa audit take move.toml --html audit.html",
-            "limosa audit take move.toml --from source --sample 2",
+            "Count the private elements of a sample, written or at the source.",
+            "limosa audit take move.toml --from source --sample 2 --html audit.html",
             "limosa audit take move.toml --sample 10 --destination vna --json",
             more="Of each kind of study and year so many studies, of each series its first, middle and last instance. "
             "Before anything is written they are retrieved from the source, counted and let go. "
