@@ -3,7 +3,7 @@
 No AE title of ours has to be registered there, and nothing has to reach us. What arrives takes the receiver's own path.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -25,9 +25,15 @@ class Getter:
     """One association that asks by C-GET and takes what comes. Not thread-safe; `abort` it after LOST."""
 
     def __init__(
-        self, endpoint: Endpoint, classes: Collection[str], landing: LandingFactory, handler: InstanceHandler
+        self,
+        endpoint: Endpoint,
+        questions: Sequence[tuple[str, Sequence[str]]],
+        classes: Collection[str],
+        landing: LandingFactory,
+        handler: InstanceHandler,
     ) -> None:
-        """The association is open; `classes` are what the study is known to hold.
+        """The association is open; `classes` are what the study is known to hold, `questions` the contexts in which
+        `conversation` is to ask other things, so that one association is enough.
 
         Raises
         ------
@@ -37,15 +43,15 @@ class Getter:
         self._classes = frozenset(classes)
         self._came = self._held = 0
         offered = offers(classes)
-        self._conversation = Conversation(
+        self.conversation = Conversation(
             endpoint,
-            ((STUDY_ROOT_GET, (EXPLICIT_LE, IMPLICIT_LE)), *offered),
+            ((STUDY_ROOT_GET, (EXPLICIT_LE, IMPLICIT_LE)), *questions, *offered),
             sent_to_us=tuple(dict.fromkeys(name for name, _ in offered)),
             storage=Storage(landing=landing, handler=handler, longest=Limits().dataset, stored=self._count),
         )
-        context = self._conversation.context(STUDY_ROOT_GET)
+        context = self.conversation.context(STUDY_ROOT_GET)
         if context is None:
-            self._conversation.release()
+            self.conversation.release()
             raise SourceUnreachable(
                 f'{endpoint.called_ae} does not offer C-GET; source.retrieve = "c-move" needs [[receivers]] it knows',
                 refused=True,
@@ -53,14 +59,9 @@ class Getter:
             )
         self._context = context
 
-    @property
-    def touched(self) -> float:
-        """When the last operation ended, in monotonic seconds."""
-        return self._conversation.touched
-
     def serves(self, classes: Collection[str]) -> bool:
         """Whether the association is healthy and has contexts of their own for these classes."""
-        return self._conversation.usable and self._classes.issuperset(classes)
+        return self.conversation.usable and self._classes.issuperset(classes)
 
     def with_more(self, classes: Collection[str]) -> frozenset[str]:
         """What the next association should hold: a change back and forth between studies would open one for each."""
@@ -76,7 +77,7 @@ class Getter:
             As `move.retrieve`, or instances come without end.
         """
         self._came = self._held = 0
-        outcome = move.retrieve(self._conversation, self._context, target, None, patience, stop)
+        outcome = move.retrieve(self.conversation, self._context, target, None, patience, stop)
         counted = (outcome.completed or 0) + (outcome.warning or 0)
         if outcome.end is MoveEnd.SUCCESS and counted > self._held:
             return replace(outcome, end=MoveEnd.PARTIAL)
@@ -84,10 +85,10 @@ class Getter:
 
     def close(self) -> None:
         """The association is released."""
-        self._conversation.release()
+        self.conversation.release()
 
     def abort(self) -> None:
-        self._conversation.abort()
+        self.conversation.abort()
 
     def _count(self, size: int, status: int) -> None:
         self._came += 1

@@ -11,8 +11,8 @@ from actors.dimse.negotiation import EXPLICIT_LE, IMPLICIT_LE, stores
 
 MOST_CLASSES_ALONE = 4
 """Classes whose contexts are kept for the next study: each still has one for every syntax below."""
-ROOM = 127
-"""Contexts beside the one that asks."""
+ROOM = 125
+"""Contexts beside those that ask: for C-GET, for C-FIND, for C-ECHO."""
 
 _NATIVE = (EXPLICIT_LE, IMPLICIT_LE)
 _OTHERS = tuple(

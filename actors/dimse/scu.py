@@ -1,5 +1,5 @@
 """A PACS as a `Source`: C-FIND, C-MOVE and C-ECHO over one association that is kept while it is healthy; C-GET over one
-of its own, since its contexts are those of the study."""
+that is opened anew where a study needs other contexts."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -135,10 +135,10 @@ class DimseSource:
         try:
             outcome = getter.retrieve(target, self._options.move_timeout, stop)
         except SourceUnending:
-            self._drop_getter()
+            self._drop()
             raise
         if outcome.end is MoveEnd.LOST:
-            self._drop_getter()
+            self._drop()
         return outcome
 
     def _open_getter(self, study_uid: Uid) -> Getter:
@@ -148,18 +148,14 @@ class DimseSource:
         listed = self._listed
         classes = listed[1] if listed is not None and listed[0] == study_uid else frozenset[str]()
         kept = self._getter
-        if kept is not None and kept.serves(classes) and time.monotonic() - kept.touched <= FRESH:
+        if kept is not None and kept.serves(classes) and not _stale(kept.conversation):
             return kept
         if kept is not None:
             classes = kept.with_more(classes)
-            self._drop_getter()
-        self._getter = Getter(self._endpoint(), classes, self._landing, self._handler)
+        # One association at a time, as with C-MOVE: that is what the archive's administrator was told.
+        self.close()
+        self._getter = Getter(self._endpoint(), _QUESTIONS, classes, self._landing, self._handler)
         return self._getter
-
-    def _drop_getter(self) -> None:
-        if self._getter is not None:
-            self._getter.abort()
-            self._getter = None
 
     def _uids(self, level: str, keys: Mapping[str, str], wanted: str) -> tuple[list[tuple[Uid, str | None]], bool, int]:
         back = {wanted: ""} if level == "SERIES" else {wanted: "", "SOPClassUID": ""}
@@ -184,17 +180,21 @@ class DimseSource:
         return answers
 
     def _open(self, service: str) -> tuple[Conversation, Context]:
-        kept = self._conversation
+        kept = self._conversation if self._getter is None else self._getter.conversation
         if kept is not None and not kept.usable:
             self._drop()
-        elif kept is not None and time.monotonic() - kept.touched > FRESH:
+        elif kept is not None and _stale(kept):
             self.close()
-        kept = self._conversation
+        kept = self._conversation if self._getter is None else self._getter.conversation
         if kept is None:
             kept = self._conversation = Conversation(
                 self._endpoint(), _QUESTIONS if self._options.retrieve == C_GET else _OFFERS
             )
         context = kept.context(service)
+        if context is None and self._getter is not None:
+            # Some archives divide their services by association.
+            self.close()
+            return self._open(service)
         if context is None:
             raise SourceUnreachable(f"{self._options.ae_title} does not offer {service}", refused=True, permanent=True)
         return kept, context
@@ -217,3 +217,10 @@ class DimseSource:
         if self._conversation is not None:
             self._conversation.abort()
             self._conversation = None
+        if self._getter is not None:
+            self._getter.abort()
+            self._getter = None
+
+
+def _stale(conversation: Conversation) -> bool:
+    return time.monotonic() - conversation.touched > FRESH

@@ -147,7 +147,7 @@ def asked_get() -> None:
         came.append(incoming.part10.size)
         return 0
 
-    getter = Getter(ENDPOINT, (CT,), land, take)
+    getter = Getter(ENDPOINT, (), (CT,), land, take)
     try:
         outcome = getter.retrieve(TARGET, PATIENCE, lambda: False)
     except SourceUnending:
