@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,8 +130,11 @@ class Bench:
         rows = {row["path_label"]: row["packs"] for row in self.do("seed", "status", self.job_file, rc=(0, 2))}
         return [rows[root.name] for root in self.roots]
 
-    def wait_for(self, condition: Any, what: str) -> None:
-        assert wait_for(condition, COMMAND_SECONDS), what
+    def wait_for(self, running: subprocess.Popen[str], condition: Callable[[], object], what: str) -> None:
+        """The condition holds, and the command still runs."""
+        assert wait_for(lambda: running.poll() is not None or condition(), COMMAND_SECONDS), what
+        if running.poll() is not None:
+            raise AssertionError(f"ended before {what}: {self.end(running, (0, 1, 2, 3))}")
 
     def judge(self) -> Findings:
         """Every instance of the archive lies on exactly one disk, byte for byte, and all chains hold."""

@@ -77,7 +77,7 @@ def test_an_accident_of_one_disk_leaves_the_others_filled_and_loses_nothing(
     strike, mend = ACCIDENTS[accident]
     with table(96, 256, latency=0.01) as here:
         loading = here.start("seed", "load", here.job_file, "--quiet", "--json")
-        here.wait_for(lambda: here.on(here.roots[0]) >= BEFORE, "studies on the first disk")
+        here.wait_for(loading, lambda: here.on(here.roots[0]) >= BEFORE, "studies on the first disk")
         strike(here)
         here.end(loading, rc=(0, 2))
         struck, beside = here.packs()
@@ -97,11 +97,13 @@ def test_an_accident_of_one_disk_leaves_the_others_filled_and_loses_nothing(
 def test_a_disk_that_hangs_holds_up_its_own_studies_only(table: Callable[..., Any], score: list[str]) -> None:
     with table(96, 256, latency=0.01) as here:
         loading = here.start("seed", "load", here.job_file, "--quiet", "--json")
-        here.wait_for(lambda: here.on(here.roots[0]) >= BEFORE, "studies on the first disk")
+        here.wait_for(loading, lambda: here.on(here.roots[0]) >= BEFORE, "studies on the first disk")
         here.disks[0].hang()
         try:
             before = here.on(here.roots[0])
-            here.wait_for(lambda: here.on(here.roots[1]) >= STUDIES - before - 4, "the other disk takes the rest")
+            here.wait_for(
+                loading, lambda: here.on(here.roots[1]) >= STUDIES - before - 4, "the other disk takes the rest"
+            )
             beside, stuck = here.on(here.roots[1]), here.on(here.roots[0])
             assert loading.poll() is None, "the run ended although studies are on their way"
         finally:
@@ -125,6 +127,7 @@ def test_load_and_seal_that_are_killed_are_called_again(table: Callable[..., Any
             loading = here.start("seed", "load", here.job_file, "--quiet", "--json")
             # In the middle of a pack: some instance is in the journal, its study is not written.
             here.wait_for(
+                loading,
                 lambda studies=studies: (
                     sum(map(here.on, here.roots)) >= studies and here.ask("select 1 from upload_member limit 1")
                 ),
@@ -137,7 +140,9 @@ def test_load_and_seal_that_are_killed_are_called_again(table: Callable[..., Any
         for number, name in ((1, "packs.jsonl"), (2, "instances.jsonl.zst")):
             root = here.roots[number - 1]
             sealing = here.start(*seal(here, number))
-            here.wait_for(lambda root=root, name=name: (root / "limosa" / name).exists(), "the seal's first list")
+            here.wait_for(
+                sealing, lambda root=root, name=name: (root / "limosa" / name).exists(), "the seal's first list"
+            )
             here.kill(sealing)
             kills += 1
         packs = seal_all(here)
@@ -179,9 +184,7 @@ def test_an_ingest_of_an_encrypted_disk_that_is_killed_again_and_again_sends_no_
 
         for parts in (1, 5, 9):
             running = here.start(*ingest)
-            here.wait_for(
-                lambda parts=parts, running=running: len(sent()) >= parts or running.poll() is not None, "a part"
-            )
+            here.wait_for(running, lambda parts=parts: len(sent()) >= parts, "another part")
             here.kill(running)
             kills.append(len(sent()))
         told = here.do(*ingest)
@@ -204,7 +207,7 @@ def test_three_disks_are_written_at_their_rates_side_by_side(table: Callable[...
     rate = 2_000_000
     with table(96, 96, 96, more='write_rate = "2MB/s"\n') as here:
         loading = here.start("seed", "load", here.job_file, "--quiet", "--json")
-        here.wait_for(lambda: len(here.ask("select 1 from receipt")) >= STUDIES // 2, "half of the studies")
+        here.wait_for(loading, lambda: len(here.ask("select 1 from receipt")) >= STUDIES // 2, "half of the studies")
         midway = here.do("seed", "status", here.job_file)
         here.end(loading)
         rows = here.do("seed", "status", here.job_file)
