@@ -187,8 +187,8 @@ def _ask(bucket: Bucket, prefix: str, shipped: Collection[str], threads: int, st
     """What the bucket answered, kept beside the shipment's other papers."""
     folder = state_dir / "shipments"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{row.serial}-{row.device_id[:8]}.{datetime.now(UTC):%Y%m%dT%H%M%SZ}.listing.json"
-    with path.open("wb") as file:
+    path = folder / f"{row.serial}-{row.device_id[:8]}.{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.listing.json"
+    with path.open("xb") as file:
         take_listing(bucket, prefix, shipped, threads, file)
         file.flush()
         os.fsync(file.fileno())
