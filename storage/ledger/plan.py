@@ -131,22 +131,27 @@ revised as (
         select a.kind from acceptance a where a.study_key = h.study_key and a.digest = h.digest order by a.kind))))
     from decision h where h.study_key = b.study_key and %(decided)s), '{}')
   from bumped b),
+ways as (
+  select b.study_key, b.revision, b.source_id, b.priority, x.destination_id, x.inline,
+    x.told and b.corrected and coalesce((
+      select h.state in ('written', 'validated') from delivery h
+      where h.study_key = b.study_key and h.destination_id = x.destination_id and h.revision < b.revision
+        and not (h.state = 'void' and h.reason = %(told)s)
+      order by h.revision desc limit 1), false) as told
+  from bumped b cross join destination x),
 voided as (
   update delivery d set state = 'void', held_state = null, not_before = null,
     lease_owner = null, lease_until = null, lease_kind = null, reason = 'replaced by a later revision'
-  from bumped b, destination x
-  where d.study_key = b.study_key and d.revision < b.revision and x.destination_id = d.destination_id
-    and (d.state in ('pending', 'exception') or (d.state = 'written' and not (x.told and b.corrected) and exists (
+  from ways w
+  where d.study_key = w.study_key and d.destination_id = w.destination_id and d.revision < w.revision
+    and (d.state in ('pending', 'exception') or (d.state = 'written' and not w.told and exists (
       select from receipt r where r.delivery_id = d.delivery_id and r.container = 'service')))),
 made as (
   insert into delivery (study_key, revision, source_id, destination_id, pulled, ready, priority, state, reason)
-  select b.study_key, b.revision, b.source_id, x.destination_id, x.inline, x.inline, b.priority,
-    case when t.told then 'void' else 'pending' end::delivery_state, case when t.told then %(told)s end
-  from bumped b cross join destination x cross join lateral (
-    select x.told and b.corrected and exists (
-      select from delivery h where h.study_key = b.study_key and h.destination_id = x.destination_id
-        and h.revision < b.revision and h.state in ('written', 'validated')) as told) t
-  order by b.priority, b.study_key, x.destination_id
+  select study_key, revision, source_id, destination_id, inline, inline, priority,
+    case when told then 'void' else 'pending' end::delivery_state, case when told then %(told)s end
+  from ways
+  order by priority, study_key, destination_id
   returning delivery_id)
 select (select count(*) from bumped), (select count(*) from made)"""
 

@@ -62,6 +62,30 @@ def test_a_later_revision_replaces_at_a_service_what_was_not_proven_there_yet_an
         world.ledger.commits.fail(reading, MISMATCH)
 
 
+def test_an_archive_is_told_of_a_correction_only_where_it_has_all_that_was_found_since(world: Any) -> None:
+    note = CustodyNote(event="fed", payload={})
+    world.sql("update destination set told = true where name = 'second'")
+    world.planned("1.2", "1.3")
+    for _ in range(2):
+        world.write(world.pull())
+        world.ledger.commits.fed(world.feed(), receipt=_receipt(), note=note)
+    late = world.ledger.status.study(Uid("1.3"))
+    world.ledger.inventory.recount(late.study_key)
+    world.ledger.plan.step({"rules": 2})  # a series came late, and is on its way when the merge comes
+
+    for _ in range(2):
+        world.sql("update study set recount = true, corrected = true")
+        world.ledger.plan.step({"rules": 3})
+
+    second = (
+        "select d.state::text from delivery d join study s using (study_key)"
+        " where destination_id = %s and s.study_uid = %s order by d.revision"
+    )
+    told, sent = world.sql(second, world.second, "1.2"), world.sql(second, world.second, "1.3")
+    assert [state for (state,) in told] == ["written", "void", "void"]
+    assert [state for (state,) in sent] == ["written", "void", "void", "pending"]
+
+
 def test_what_is_prioritised_is_pulled_first_and_the_unknown_is_not_among_it(world: Any) -> None:
     world.planned("1.1", "1.2", "1.3")
 
