@@ -123,6 +123,8 @@ class StoreRule:
     listed: Callable[[Outgoing], bool]
     """Whether the archive lists the instance: asked where an answer was lost."""
     same: Callable[[Outgoing], bool | None]
+    first: bool
+    """No earlier revision can be what the archive has under the instance's UID."""
     coerced_is_stored: bool
     """Whether a read-back will tell what a warning left open."""
     wait: Callable[[float], None]
@@ -158,17 +160,22 @@ class StoreRule:
             case StoreEnd.COERCED if self.coerced_is_stored or outcome.status == NO_MATCH:
                 return True
             case StoreEnd.DUPLICATE:
-                if self.same(outgoing) is False:
+                if not self._is_ours(outgoing):
                     raise AlreadyThere("it holds another instance of that UID", operation="store", place=self.place)
                 return True
             case StoreEnd.UNKNOWN:
-                return self.listed(outgoing)
+                return self.listed(outgoing) and self._is_ours(outgoing)
             case StoreEnd.BUSY:
                 return False
             case StoreEnd.REFUSED if outcome.status == PROCESSING_FAILURE:
                 return False
             case _:
                 raise self._error(outcome, outgoing)
+
+    def _is_ours(self, outgoing: Outgoing) -> bool:
+        """The archive's instance of that UID is what we sent, as far as anybody can tell."""
+        same = self.same(outgoing)
+        return self.first if same is None else same
 
     def _error(self, outcome: StoreOutcome, outgoing: Outgoing) -> StorageError:
         code = outcome.end.name if outcome.status is None else f"{outcome.status:04X}"

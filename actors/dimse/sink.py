@@ -81,7 +81,8 @@ class DimseSink:
         self, pack: PackId, container: Container, size_hint: int, journal: Journal, resume: UploadState | None
     ) -> StudyWriter:
         del container, size_hint  # an archive has one shape and says nothing of its room
-        return ServiceWriter(_DimseSender(self), pack, journal, resume, self._options.existing, self._withdrawal)
+        sender = _DimseSender(self, first=pack.revision == 1)
+        return ServiceWriter(sender, pack, journal, resume, self._options.existing, self._withdrawal)
 
     def discard(self, state: UploadState) -> None:
         """Nothing: an archive takes nothing back."""
@@ -185,14 +186,15 @@ class DimseSink:
         except FileNotFoundError:  # it lies in another series
             return False
 
-    def send(self, outgoing: Outgoing) -> None:
-        """As `Sender.send`, of one instance."""
+    def send(self, outgoing: Outgoing, *, first: bool) -> None:
+        """As `Sender.send`, of one instance; `first`: no earlier revision of it was ever sent."""
         facts = outgoing.facts
         pair = StoredAs(facts.sop_class, facts.transfer_syntax)
         rule = StoreRule(
             place=self._place,
             listed=lambda each: each.facts.sop_uid in self.instances(each.facts.study_uid),
             same=self.same,
+            first=first,
             coerced_is_stored=self._web is not None,
             wait=self._wait,
         )
@@ -283,8 +285,9 @@ class _DimseSender:
     batch_size = 0
     batch_count = 1
 
-    def __init__(self, sink: DimseSink) -> None:
+    def __init__(self, sink: DimseSink, *, first: bool) -> None:
         self._sink = sink
+        self._first = first
 
     @property
     def place(self) -> str:
@@ -298,7 +301,7 @@ class _DimseSender:
 
     def send(self, batch: Sequence[Outgoing]) -> None:
         for outgoing in batch:
-            self._sink.send(outgoing)
+            self._sink.send(outgoing, first=self._first)
 
     def close(self) -> None:
         """Associations belong to the process."""

@@ -51,7 +51,9 @@ class DicomwebSink:
     ) -> StudyWriter:
         del container, size_hint  # a service has one shape and says nothing of its room
         options = self._options
-        sender = StowSender(self._web, batch_size=options.batch_size, batch_count=options.batch_count)
+        sender = StowSender(
+            self._web, batch_size=options.batch_size, batch_count=options.batch_count, first=pack.revision == 1
+        )
         return ServiceWriter(sender, pack, journal, resume, options.existing, self._withdrawal)
 
     def discard(self, state: UploadState) -> None:
@@ -92,8 +94,10 @@ class DicomwebSink:
 class StowSender:
     """See `Sender`."""
 
-    def __init__(self, web: WebService, *, batch_size: int, batch_count: int) -> None:
+    def __init__(self, web: WebService, *, batch_size: int, batch_count: int, first: bool) -> None:
+        """`first`: no earlier revision of the study was ever sent, so what the service lists of it is this one."""
         self._web = web
+        self._first = first
         self._batch_size = batch_size
         self._batch_count = batch_count
 
@@ -147,7 +151,11 @@ class StowSender:
         if unnamed:
             # Said to be neither stored nor refused: only its list tells, and sending again unasked could double.
             there = self._web.instances(study_uid)
-            failed |= {sop_uid: _UNNAMED for sop_uid in unnamed if sop_uid not in there}
+            failed |= {
+                sop_uid: _UNNAMED
+                for sop_uid in unnamed
+                if sop_uid not in there or not (self._first or self.same(pending[sop_uid]))
+            }
         return failed
 
     def _store(self, study_uid: Uid, batch: list[Outgoing]) -> tuple[dict[str, int], set[str]]:

@@ -251,6 +251,20 @@ def test_a_service_that_replaces_is_sent_every_instance_without_being_asked(
         assert b"".join(new().stream(key, 0, MIB)) == content
 
 
+def test_an_instance_that_nobody_spoke_of_is_not_taken_from_the_earlier_revision(
+    web_archive: WebArchive, new: Callable[..., DicomwebSink], kit: SimpleNamespace
+) -> None:
+    write(new(), kit.ServiceStudy([10, 20]), kit.Journal())
+    study = kit.ServiceStudy([10, 22])
+    study.pack = type(study.pack)(study_uid=study.pack.study_uid, revision=2)
+    web_archive.faults.unnamed, web_archive.faults.unnamed_are_stored = {*names(study)}, False
+
+    with pytest.raises(NotTaken) as caught:
+        write(new(existing="replaced"), study, kit.Journal())
+
+    assert (caught.value.code, len(caught.value.sop_uids)) == ("unnamed", 1)
+
+
 @pytest.mark.parametrize(
     ("header", "settings"),
     [

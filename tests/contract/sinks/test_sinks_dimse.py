@@ -184,6 +184,23 @@ def test_a_later_revision_is_not_sent_over_what_the_archive_would_keep_and_nobod
     assert dimse_archive.stores == 4
 
 
+def test_a_lost_answer_of_a_later_revision_is_not_taken_from_the_earlier_one(
+    dimse_archive: CommittingArchive, new: Callable[..., DimseSink], kit: SimpleNamespace
+) -> None:
+    study = kit.ServiceStudy([10])
+    write(new(readable=False), study, kit.Journal())
+    study.pack = type(study.pack)(study_uid=study.pack.study_uid, revision=2)
+    dimse_archive.conduct.lose_answers = 1
+
+    write(new(readable=False, existing="replaced"), study, kit.Journal())
+    sent = dimse_archive.stores
+    dimse_archive.conduct.statuses = {names(study)[0]: [0x0111]}
+
+    assert sent == 3
+    with pytest.raises(AlreadyThere):
+        write(new(readable=False, existing="replaced"), study, kit.Journal())
+
+
 def test_an_archive_that_does_not_know_us_is_told_apart_from_one_that_is_away(
     dimse_archive: CommittingArchive, new: Callable[..., DimseSink], kit: SimpleNamespace
 ) -> None:
