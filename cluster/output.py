@@ -15,6 +15,9 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.table import Table
 
+DECIMALS = 3
+"""Of numbers from 1 on that people read; JSON has all there are."""
+
 
 class Form(StrEnum):
     """How results are shown."""
@@ -123,7 +126,9 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         value = ", ".join(_text(item) for item in value)
     elif isinstance(value, dict):
-        value = json.dumps(value)
+        value = json.dumps(value, ensure_ascii=False) if value else ""
+    elif isinstance(value, float) and abs(value) >= 1:
+        value = round(value, DECIMALS)
     return "".join(c if c.isprintable() else "?" for c in str(value))
 
 

@@ -225,5 +225,5 @@ def _show(document: dict[str, Any], as_json: bool) -> None:
         out.say(f"{trip['equal']} of {trip['instances']} instances came back the same from {trip['destination']}.")
     out.say(
         f"{document['sample']['instances']} instances of {document['sample']['studies']} studies looked at; "
-        f"{document['open']} elements need a word."
+        f"{document['open']} elements need a word{' (limosa audit decide)' if document['open'] else ''}."
     )

@@ -213,6 +213,8 @@ def export(
         chosen = _class(ledger, kind)
         try:
             descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            raise Stop(f"{file} exists and was left as it is; name a file that does not exist yet") from None
         except OSError as error:
             raise Stop(f"{file} cannot be written: {(error.strerror or 'failed').lower()}") from None
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as opened:

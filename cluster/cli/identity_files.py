@@ -115,7 +115,11 @@ def show(
             return
         asked = options.authorities().identifier(number, Assigner(namespace=issuer))
         if isinstance(asked, Conflict):
-            raise Stop(f"this is no number of a known issuer: {asked.value}")
+            known = ", ".join(name.name for name in options.issuers)
+            raise Stop(
+                f"this is no number of a known issuer: {asked.value}. [identity] knows {known}; "
+                "add the issuer there as name or alias, or correct --id and --issuer"
+            )
         try:
             day = date.fromisoformat(studied) if studied else None
         except ValueError:

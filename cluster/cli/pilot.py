@@ -168,4 +168,4 @@ def _tell(out: Output, document: dict[str, Any], reports: list[Path]) -> None:
     if document["patterns"]:
         out.rows("what failed, in patterns", columns, document["patterns"])
     for path in reports:
-        out.say(f"the page is {path}")
+        out.say(f"report: {path}")

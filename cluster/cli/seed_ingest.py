@@ -32,7 +32,7 @@ def add_to(app: typer.Typer) -> None:
         "ingest",
         **texts(
             "Far side: check a device and bring it into a bucket.",
-            "limosa seed ingest /mnt/seed --seal S3ZNX0K.seal.txt --to s3://images/archive",
+            "limosa seed ingest /mnt/seed --seal S3ZNX0K-041f0aba.seal.txt --to s3://images/archive",
             "limosa seed ingest /mnt/seed --seal seal.txt --to s3://images --endpoint-url https://s3.example --json",
             more="Mount the device read-only. Nothing of it is used before the seal's signature, its lists and every "
             "byte of every pack have been checked. Where a pack is damaged nothing is uploaded and the command ends "

@@ -100,8 +100,8 @@ class Planner:
         stale = self._ledger.identity.unread(self._reading)
         if stale:
             raise PlanRefused(
-                f"{len(stale)} files were read under other issuers or another time zone, the first is {stale[0]}; "
-                "import them again"
+                f"files were read under other issuers or another time zone: {len(stale)}, the first is {stale[0]}; "
+                "give them to `limosa identity import` (orders: `limosa accession import`) again"
             )
         count = _Counted()
         graph = build(count.of(self._ledger.identity.events(self._reading)), self._identity.thresholds(), in_turn=True)

@@ -99,6 +99,8 @@ class StudyRules:
                 content["numbers"] = sorted({*map(tuple, content["numbers"]), *numbers})
         if decision.conflict is not None:
             classes.append(decision.conflict.value)
+            # Which of the two names or forms the job file lacks, nobody can tell without both as the archive has them.
+            evidence["patient"] = [study.patient_id, study.issuer]
         if decision.noted:
             classes.append(NAME_CHANGED)
         if resolution is not None:
@@ -115,6 +117,8 @@ class StudyRules:
         if outcome is not None:
             if outcome.conflict is not None:
                 classes.append(outcome.conflict.value)
+                if study.accession:
+                    evidence["accession"] = study.accession
             elif accession is not None and outcome.rule:
                 content |= accession_part(_number_of(study), accession, outcome.rule)
             if orders is not None and outcome.conflict in (None, Conflict.ACC_MISSING):
@@ -189,6 +193,8 @@ class StudyRules:
         self.fits[found.fit.value] += 1
         if found.conflict is not None:
             classes.append(found.conflict.value)
+            if study.accession is not None:
+                evidence["accession"] = study.accession.value
         if found.fit is not Fit.BOTH:
             evidence["order"] = found.fit.value
 

@@ -122,7 +122,8 @@ class Exceptions:
             if resolution is Resolution.ACCEPT and decided is None:
                 raise ValueError(f"{kind} is nothing that a plan proposed: retry, renew or exclude")
             if resolution is Resolution.ACKNOWLEDGE and blocking:
-                raise ValueError(f"{kind} blocks: retry, renew or exclude")
+                others = "retry, renew or exclude" if decided is None else "accept, retry, renew or exclude"
+                raise ValueError(f"{kind} blocks: {others}")
             if resolution in (Resolution.RENEW, Resolution.EXCLUDE) and study_key is None:
                 raise ValueError(f"{kind} concerns no study")
             if study_key is not None:
