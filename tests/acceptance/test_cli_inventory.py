@@ -106,6 +106,23 @@ def test_a_report_of_another_form_is_refused_before_anything_is_asked(world: Any
         inventory(world.file, report=[Path("baseline.pdf")])
 
 
+def test_a_plan_takes_what_the_inventory_found_and_its_page_is_no_wider_than_the_screen(
+    baseline: Any, world: Any, tmp_path: Path
+) -> None:
+    page, totals = tmp_path / "plan.html", baseline[0]["baseline"]["totals"]
+    given = ("--association-rate", "1MB/s", "--link", "10Mbit/s", "--report", str(page))
+
+    told = json.loads(world.run("capacity", str(world.file), *given, "--json"))
+
+    assert list(Draft202012Validator(schema("capacity-report")).iter_errors(told)) == []
+    bases = {row["name"]: row["basis"] for row in told["inputs"]}
+    assert (bases["size"], bases["new_per_day"], bases["associations"]) == ("ledger", "ledger", "job file")
+    assert (told["bytes"], told["bytes_low"]) == (totals["bytes"]["value"], totals["bytes"]["low"])
+    assert told["quicker"] == "network"
+    if CHROMIUM is not None:
+        assert overhang(page, 500) <= 0
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 @pytest.mark.parametrize("width", [1280, 500])
 def test_a_browser_shows_the_page_without_scrolling_sideways(baseline: Any, tmp_path: Path, width: int) -> None:
@@ -146,6 +163,16 @@ def test_a_pilot_moves_its_days_and_says_what_that_means_for_the_rest(
     # Eight studies are too few to promise anything of the rest, whatever became of them.
     assert told["decision"] == "go, with conditions", told["reasons"]
     assert "GO, WITH CONDITIONS" in page.read_text()
+
+
+def overhang(page: Path, width: int) -> int:
+    """Pixels by which the page is wider than the window."""
+    text = page.read_text(encoding="utf-8")
+    # Only so that it can be measured: the page itself allows no script.
+    page.write_text(re.sub(r"<meta http-equiv[^>]*>", "", text).replace("</body>", f"{MEASURED}</body>"))
+    found = re.search(r"<title>(\d+) of (\d+)</title>", browser(page, width))
+    assert found is not None
+    return int(found[1]) - int(found[2])
 
 
 def browser(page: Path, width: int) -> str:
