@@ -61,6 +61,20 @@ def test_a_study_that_fits_a_part_is_one_put_and_leaves_two_objects(
     assert journal.calls == ["begin", "commit_group"]
 
 
+def test_every_part_says_what_it_is_so_that_no_endpoint_guesses(sink: S3Sink, kit: SimpleNamespace) -> None:
+    study, types = kit.Study(SIZES), list[bytes]()
+    sink._bucket._client.meta.events.register(
+        "before-send.s3.UploadPart", lambda request, **_: types.append(request.headers["Content-Type"])
+    )
+    writer = sink.writer(study.pack, Container.TAR, 0, kit.Journal(), None)
+    study.feed(writer)
+
+    writer.finish()
+
+    assert len(types) > 1
+    assert set(types) == {b"application/octet-stream"}
+
+
 def test_the_endpoint_holds_the_checksum_of_the_whole_multipart_object(
     sink: S3Sink, s3: Any, client: Any, kit: SimpleNamespace
 ) -> None:
