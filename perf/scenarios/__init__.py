@@ -12,6 +12,7 @@ from perf.scenarios import (
     retrieving,
     senders,
     settling,
+    uploading,
     writing,
 )
 
@@ -24,6 +25,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *end_to_end.SCENARIOS,
     *associations.SCENARIOS,
     *writing.SCENARIOS,
+    *uploading.SCENARIOS,
     *fetching.SCENARIOS,
     *settling.SCENARIOS,
     *memory.SCENARIOS,
