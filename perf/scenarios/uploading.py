@@ -2,7 +2,8 @@
 
 Files and processes are those of `perf.scenarios.writing`. `s3-ct`, `s3-tiny`: to an endpoint that forgets bodies; what
 is called ready-made gets packs that were made before, so that it only uploads. `s3-seaweedfs`: the same to a real
-server on the same cores, which is most of the cost. The endpoint's objects and their sizes are looked at after each turn.
+server on the same cores, which is most of the cost. The endpoint's objects and their sizes are looked at after every
+turn.
 """
 
 import os
