@@ -66,6 +66,7 @@ fuzz: $(STAMP) ## feed the parsers damaged and hostile input; MINUTES=10 for all
 	$(BIN)/python tests/fuzz/fuzz_run.py --minutes $(MINUTES)
 
 bench: $(STAMP) ## measure throughput beside dcmtk and pynetdicom, write perf/RESULTS.md; ONLY="receive-ct s3" REPEATS=5
+	$(if $(ONLY),,rm -f $(RESULTS))
 	code=0; $(BIN)/limosa bench $(addprefix --only ,$(ONLY)) --repeats $(REPEATS) --out $(RESULTS) || code=$$?; \
 	$(BIN)/limosa bench report $(RESULTS) --to perf/RESULTS.md && exit $$code
 

@@ -73,7 +73,8 @@ def test_every_study_comes_whole_and_as_it_is_stored(pacs: Simulator, opened: Op
     assert got.keys() == {one.sop_uid for one in manifest}
     assert pacs.stats.counts["gets"] == len(manifest.study_uids)
     assert not pacs.stats.moves
-    assert pacs.stats.peak_associations == 1
+    # What asks also gets: a study whose classes are new takes one association more at most.
+    assert pacs.stats.counts["associations"] <= len(manifest.study_uids)
 
 
 def test_a_single_instance_comes_alone(pacs: Simulator, opened: Open) -> None:

@@ -87,7 +87,7 @@ def sent_and_fetched(port: int, title: str, files: Sequence[Path], inbox: Inbox)
     )
     every = [outgoing(file) for file in files]
     for each in every:
-        sink.send(each)
+        sink.send(each, first=True)
     asking = DimseSource(SourceOptions(host="127.0.0.1", port=port, ae_title=title))
     try:
         for study in sorted({each.facts.study_uid for each in every}):

@@ -331,7 +331,7 @@ def mr() -> Outgoing:
 def test_an_archive_is_written_over_tls_byte_for_byte(archive: int, papers: Papers, tmp_path: Path) -> None:
     outgoing = mr()
 
-    sink(archive, papers.options()).send(outgoing)
+    sink(archive, papers.options()).send(outgoing, first=True)
 
     [file] = (path for path in tmp_path.iterdir() if path.name.startswith("MR"))
     stored = MemoryOctets(file.read_bytes())
@@ -345,7 +345,7 @@ def test_an_archive_that_is_not_trusted_or_does_not_trust_us_is_written_nothing(
 ) -> None:
     for tls in (papers.options(ca=stranger.ca), stranger.options(ca=papers.ca), TlsOptions(ca=papers.ca), None):
         with pytest.raises((Rejected, Retryable), match=f"ANY@127.0.0.1:{archive}"):
-            sink(archive, tls).send(mr())
+            sink(archive, tls).send(mr(), first=True)
 
     assert [path for path in tmp_path.iterdir() if path.name.startswith("MR")] == []
 

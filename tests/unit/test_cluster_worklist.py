@@ -56,8 +56,8 @@ def test_studies_are_named_in_one_way_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "settings"),
     [
-        (SourceUnreachable("no connection to pacs:104"), "host and port in [source]"),
-        (SourceUnreachable("rejected", refused=True), "ae_title and calling_ae_title in [source]"),
+        (SourceUnreachable("no connection to pacs:104"), "[source] where it is (host and port"),
+        (SourceUnreachable("rejected", refused=True), "[source] what it and we are called (ae_title, calling_ae_title)"),
     ],
     ids=["away", "refused"],
 )

@@ -17,7 +17,7 @@ SIZES = [3 * MIB, 3 * MIB, 3 * MIB]
 
 
 @pytest.fixture(params=["s3-pack-zst", "s3-p10", "seed"])
-def kind(request: pytest.FixtureRequest) -> str:
+def target(request: pytest.FixtureRequest) -> str:
     """A service takes nothing back: there an attempt that starts over meets what it sent before."""
     return request.param
 
