@@ -57,7 +57,7 @@ def test_studies_are_named_in_one_way_only(tmp_path: Path) -> None:
     ("error", "settings"),
     [
         (SourceUnreachable("no connection to pacs:104"), "[source] where it is (host and port"),
-        (SourceUnreachable("rejected", refused=True), "[source] what it and we are called (ae_title, calling_ae_title)"),
+        (SourceUnreachable("rejected", refused=True), "what it and we are called (ae_title, calling_ae_title)"),
     ],
     ids=["away", "refused"],
 )
