@@ -2,6 +2,7 @@
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 
 from imaging.errors import MalformedDataset
 from imaging.octets import Octets
@@ -13,13 +14,17 @@ IMPLEMENTATION_CLASS_UID = Uid("2.25.283595384104418860679283981000525859042")
 """Ours, derived once from a UUID (PS3.5 annex B.2)."""
 IMPLEMENTATION_VERSION_NAME = "LIMOSA"
 
+CONSTANTS = 512
+"""Pairs of SOP class and transfer syntax whose file meta is kept."""
 META_LIMIT = 1 << 20
 """Most bytes of file meta we read: real ones have a few hundred, but private information (0002,0102) may be longer."""
 
 _SHORT = struct.Struct("<HH2sH")
 _LONG = struct.Struct("<HH2sHL")
 _LONG_VRS = frozenset((b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV"))
+_UL = struct.Struct("<L")
 _GROUP = 0x0002
+_HEAD = bytes(PREAMBLE) + MAGIC + _SHORT.pack(_GROUP, 0x0000, b"UL", 4)
 
 _CLASS, _INSTANCE, _SYNTAX = 0x0002, 0x0003, 0x0010
 
@@ -43,19 +48,24 @@ def encode_meta(sop_class: str | None, sop_uid: str | None, transfer_syntax: str
     InvalidUid
         One of the values, which come from a command set, is not a UID.
     """
-    rest = b"".join(
-        (
-            _LONG.pack(_GROUP, 0x0001, b"OB", 0, 2),
-            b"\0\1",
-            b"" if sop_class is None else _uid_element(_CLASS, sop_class),
-            b"" if sop_uid is None else _uid_element(_INSTANCE, sop_uid),
-            _uid_element(_SYNTAX, transfer_syntax),
-            _uid_element(0x0012, IMPLEMENTATION_CLASS_UID),
-            _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode("ascii")),
-        )
+    before, after = _constant(sop_class, transfer_syntax)
+    named = b"" if sop_uid is None else _uid_element(_INSTANCE, sop_uid)
+    length = _UL.pack(len(before) + len(named) + len(after))
+    return b"".join((_HEAD, length, before, named, after))
+
+
+@lru_cache(CONSTANTS)
+def _constant(sop_class: str | None, transfer_syntax: str) -> tuple[bytes, bytes]:
+    """The file meta before and behind the element that names the instance, which alone differs within a series."""
+    before = _LONG.pack(_GROUP, 0x0001, b"OB", 0, 2) + b"\0\1"
+    if sop_class is not None:
+        before += _uid_element(_CLASS, sop_class)
+    after = (
+        _uid_element(_SYNTAX, transfer_syntax)
+        + _uid_element(0x0012, IMPLEMENTATION_CLASS_UID)
+        + _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode("ascii"))
     )
-    length = _SHORT.pack(_GROUP, 0x0000, b"UL", 4) + struct.pack("<L", len(rest))
-    return bytes(PREAMBLE) + MAGIC + length + rest
+    return before, after
 
 
 def split_part10(octets: Octets) -> Part10:

@@ -183,6 +183,6 @@ class Inbound:
 
 def _uid(command: Command, tag: Tag) -> Uid | None:
     try:
-        return parse_uid(command.text(tag))
+        return parse_uid(command.values.get(tag, b""))
     except InvalidUid:
         return None

@@ -116,9 +116,10 @@ class Reception:
         """The digest has everything that was landed."""
         if self.failed:
             return
-        for piece in chunks(landing.octets(), self._start + self._digested, self._start + self.size):
-            self._raw1.update(piece)
-        self._digested = self.size
+        if self._digested < self.size:
+            for piece in chunks(landing.octets(), self._start + self._digested, self._start + self.size):
+                self._raw1.update(piece)
+            self._digested = self.size
 
     def _land(self, landing: Landing, view: memoryview) -> bool:
         try:

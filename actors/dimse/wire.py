@@ -11,13 +11,16 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from enum import IntEnum
-from struct import Struct
+from struct import Struct, pack
 
 from actors.dimse.limits import ASSOCIATE_CAP, MAX_PDU, RECEIVE_BUFFER
 from actors.dimse.violation import PeerGone, ProtocolViolation, Violation
 
 TICK = 0.25
 """Seconds one system call waits at most; deadlines and stop requests are looked at in between."""
+
+_TIMEVAL = pack("@ll", int(TICK), int(TICK % 1 * 1e6))
+"""struct timeval."""
 
 HEADER = Struct(">BxI")
 HEADER_SIZE = 6
@@ -82,6 +85,20 @@ def read_out(connection: socket.socket, into: memoryview, patience: float) -> No
         discarded += count
 
 
+def _tick(connection: socket.socket) -> None:
+    """A call on the connection waits `TICK` at most.
+
+    The kernel keeps the time of a plain socket: Python's own time-outs ask `poll` before each call, and every system
+    call that lets go of the interpreter has to get it back from busy threads. OpenSSL needs Python's.
+    """
+    if type(connection) is not socket.socket:
+        connection.settimeout(TICK)
+        return
+    connection.settimeout(None)
+    for waiting in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        connection.setsockopt(socket.SOL_SOCKET, waiting, _TIMEVAL)
+
+
 class Wire:
     """One TCP or TLS connection. Reading and writing belong to one thread; `shut` may come from any."""
 
@@ -92,7 +109,7 @@ class Wire:
         self._view = memoryview(self._buffer)
         self._start = 0
         self._end = 0
-        connection.settimeout(TICK)
+        _tick(connection)
         if connection.family != socket.AF_UNIX:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._quick_ack = sys.platform == "linux" and connection.family != socket.AF_UNIX
@@ -157,7 +174,7 @@ class Wire:
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             try:
                 return self._socket.recv_into(into)
-            except TimeoutError:
+            except (TimeoutError, BlockingIOError):
                 if self._stopped():
                     raise PeerGone from None
                 if time.monotonic() >= deadline:
@@ -178,7 +195,7 @@ class Wire:
         while view:
             try:
                 sent = self._socket.send(view)
-            except TimeoutError:
+            except (TimeoutError, BlockingIOError):
                 if self._stopped() or time.monotonic() >= deadline:
                     raise PeerGone from None
                 continue
