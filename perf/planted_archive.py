@@ -16,8 +16,8 @@ from infra.simulator.content import MadeContent
 CLASSES = (
     "PID_MISSING", "PID_FORMAT", "ISSUER_UNKNOWN", "PID_NOT_IN_MPI", "PID_AMBIGUOUS", "DEMOGRAPHIC_CONFLICT",
     "DEMOGRAPHIC_REVIEW", "DEMOGRAPHIC_NOTE", "MERGE_CYCLE", "MERGE_FORK", "MRN_REUSED", "MRN_MOVED",
-    "STUDY_UID_MULTI_PATIENT", "ACC_MISSING", "ACC_OVERLONG", "ACC_COLLISION_PATIENT", "ACC_COLLISION_SITE",
-    "ACC_NO_ORDER", "UID_INVALID", "STUDY_DUPLICATED",
+    "STUDY_UID_MULTI_PATIENT", "ACC_MISSING", "ACC_OVERLONG", "ACC_UNFIT", "ACC_COLLISION_PATIENT",
+    "ACC_COLLISION_SITE", "ACC_NO_ORDER", "UID_INVALID", "STUDY_DUPLICATED",
 )  # fmt: skip
 """What is planted, each in as many studies."""
 
@@ -42,6 +42,11 @@ orders = "required"
 name = "north"
 pattern = "(RAD-)?[0-9]+"
 steps = [{ strip_prefix = ["RAD-"] }, { pad = 8 }, { prefix = "N" }]
+
+[[accession.rules]]
+name = "practice"
+pattern = "EXT-.*"
+steps = [{ select = "[0-9]{6}$" }]
 """
 
 _FAMILIES = (
@@ -129,6 +134,7 @@ class _Maker:
             "STUDY_UID_MULTI_PATIENT": self._two_patients,
             "ACC_MISSING": partial(self._accession, "", "ACC_MISSING"),
             "ACC_OVERLONG": self._overlong,
+            "ACC_UNFIT": partial(self._accession, "EXT-12X", "ACC_UNFIT"),
             "ACC_COLLISION_PATIENT": self._same_number_of_two,
             "ACC_COLLISION_SITE": self._two_numbers_become_one,
             "ACC_NO_ORDER": self._no_order,
