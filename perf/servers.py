@@ -26,6 +26,7 @@ from perf.nulls3 import NullS3Process
 from perf.sources import Source
 from storage.ledger.migrate import migrate
 from storage.sinks.open import open_sink
+from storage.sinks.device import Device
 from storage.sinks.options import S3Options, SeedOptions
 from storage.sinks.s3_bucket import ensure_bucket
 
@@ -130,9 +131,10 @@ class Servers:
         return options
 
     def device(self) -> Path:
-        """An empty folder on disk, as a seed device's mount."""
+        """An empty folder on disk, prepared as a seed device's mount is."""
         place = self.folder / f"device-{secrets.token_hex(4)}"
         place.mkdir()
+        Device(place)
         return place
 
     def aside(self, source: Source, bucket: S3Options | SeedOptions) -> "Aside":
