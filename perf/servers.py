@@ -25,8 +25,8 @@ from perf.measure import cpu_seconds
 from perf.nulls3 import NullS3Process
 from perf.sources import Source
 from storage.ledger.migrate import migrate
-from storage.sinks.open import open_sink
 from storage.sinks.device import Device
+from storage.sinks.open import open_sink
 from storage.sinks.options import S3Options, SeedOptions
 from storage.sinks.s3_bucket import ensure_bucket
 
