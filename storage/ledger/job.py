@@ -17,6 +17,10 @@ from storage.ledger.records import DestinationState, Json
 
 _LOCK = 0x10B
 """Key of the advisory lock whose session is the job's driver."""
+DEADLOCKS = 4
+"""Times in a row that Postgres may have to choose between a registration and a run's transaction."""
+_DEADLOCK = "40P01"
+"""SQLSTATE of the one that was rolled back; nothing of it remains, and the same may be done again."""
 
 
 class JobMismatch(StorageError):
@@ -126,6 +130,22 @@ class Jobs:
             The ledger holds studies of another job or source, or a destination that already holds studies would
             move elsewhere or change its role.
         """
+        for _ in range(DEADLOCKS):
+            try:
+                return self._register(name, source_identity, sources, destinations)
+            except Retryable as error:
+                # A command registers beside a run whose transactions take the same rows in another order.
+                if error.code != _DEADLOCK:
+                    raise
+        return self._register(name, source_identity, sources, destinations)
+
+    def _register(
+        self,
+        name: str,
+        source_identity: str,
+        sources: Sequence[SourceSpec],
+        destinations: Sequence[DestinationSpec],
+    ) -> Registered:
         with self._pool.transaction("register job") as conn:
             conn.execute(
                 "insert into job (name, source_identity, secret) values (%s, %s, %s) on conflict do nothing",
@@ -137,7 +157,7 @@ class Jobs:
                 " where not exists (select from study) and not exists (select from find_window)",
                 (name, source_identity),
             )
-            row = conn.execute("select name, source_identity, secret from job for update").fetchone()
+            row = conn.execute("select name, source_identity, secret from job for no key update").fetchone()
             assert row is not None  # inserted above
             if row[:2] != (name, source_identity):
                 raise JobMismatch(f"belongs to job {row[0]!r} of {row[1]}", operation="register", place=name)

@@ -1,11 +1,13 @@
 """One ledger, one job, one driver."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import psycopg
 import pytest
 
 from storage.errors import StorageError
-from storage.ledger.job import DestinationSpec, DeviceRoom, JobHeld, JobMismatch, SourceSpec
+from storage.ledger.job import DestinationSpec, DeviceRoom, JobHeld, JobMismatch, Registered, SourceSpec
 from storage.ledger.records import DestinationState
 
 IDENTITY = "dimse://PACS@127.0.0.1:104"
@@ -22,6 +24,24 @@ def test_registering_again_gives_the_same_identity(world) -> None:
 
     assert first == second
     assert first.destinations == {"cloud": world.cloud, "second": world.second}
+
+
+def test_a_command_registers_beside_a_transaction_that_takes_the_same_rows_in_another_order(world) -> None:
+    def register() -> Registered:
+        return world.ledger.jobs.register(
+            "job", source_identity=IDENTITY, sources=[SOURCE], destinations=[CLOUD, SECOND]
+        )
+
+    waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+    with psycopg.connect(world.url) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("update destination set reason = reason where name = 'second'")
+        registered = pool.submit(register)
+        while world.sql(waiting) != [(1,)]:
+            pass
+        other.execute("select from job for no key update")  # Postgres ends the one that waited first
+        other.commit()
+
+        assert registered.result(timeout=30).destinations == {"cloud": world.cloud, "second": world.second}
 
 
 @pytest.mark.parametrize(("name", "identity"), [("other", IDENTITY), ("job", "dimse://OTHER@127.0.0.1:104")])
