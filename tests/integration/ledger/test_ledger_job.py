@@ -37,7 +37,7 @@ def test_a_command_registers_beside_a_transaction_that_takes_the_same_rows_in_an
         other.execute("update destination set reason = reason where name = 'second'")
         registered = pool.submit(register)
         while world.sql(waiting) != [(1,)]:
-            pass
+            assert not registered.done(), "nothing stood in its way"
         other.execute("select from job for no key update")  # Postgres ends the one that waited first
         other.commit()
 
