@@ -11,7 +11,9 @@ import psutil
 from chaos_world import Driver, World, marked
 
 MOMENT_SECONDS = 4.0
-"""How long the very moment is waited for; after that, any claim that somebody holds will do."""
+MOMENT_SHARE = 0.08
+"""How long, and for how much of the work, the very moment is waited for; after that, any claim that somebody holds will
+do. Without the second a fast machine has written everything before a rare moment comes."""
 
 KILL_SECONDS = 10.0
 """A killed process goes as soon as the kernel has freed its memory."""
@@ -118,7 +120,8 @@ class Striker:
         if share < strike.share:
             return None
         self._due_since = self._due_since or time.monotonic()
-        if not moment and not (busy and time.monotonic() - self._due_since > MOMENT_SECONDS):
+        waited = time.monotonic() - self._due_since > MOMENT_SECONDS or share > strike.share + MOMENT_SHARE
+        if not moment and not (busy and waited):
             return None
         time.sleep(strike.delay)
         if not self._kill(strike.victim, driver):
