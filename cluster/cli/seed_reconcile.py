@@ -16,7 +16,7 @@ from cluster.cli.exits import Exit, Stop
 from cluster.cli.seed_bucket import bucket_of
 from cluster.cli.seed_keys import verifier_of
 from cluster.job import load_job
-from cluster.seeding.accounting import Account, Shipped, Verdict, by_objects, by_receipt
+from cluster.seeding.accounting import Account, Proof, Shipped, Verdict, by_objects, by_receipt
 from cluster.seeding.bucket_listing import take_listing
 from cluster.seeding.choice import device_row
 from cluster.seeding.evidence import Seen, databox_bom, databox_errors, listing, read_text, snowball
@@ -105,7 +105,8 @@ def add_to(app: typer.Typer) -> None:
             more="Takes the signed receipt of `limosa seed ingest`, Snowball's success and failure reports, a Data "
             "Box's bill of materials with its copy log, the answer of `aws s3api list-objects-v2`, or asks the bucket "
             "itself for sizes and CRC-64 and keeps its answer. Every instance "
-            "is arrived, missing, altered or unknown; objects that were not sealed are an alert. A receipt signed by "
+            "is arrived, missing, altered or unknown, and what arrived is counted by what proves it: digest, crc64, "
+            "size or name only; objects that were not sealed are an alert. A receipt signed by "
             "the key given as --receipt-key is proof: what arrived is validated with it. Ends with 3 when something "
             "is missing or altered, with 2 when something is unknown or was not sealed.",
         ),
@@ -221,6 +222,8 @@ def _tell(
         "serial": row.serial,
         "packs": {verdict.value: found.packs[verdict] for verdict in Verdict},
         "instances": {verdict.value: found.instances[verdict] for verdict in Verdict},
+        "packs_proved_by": {proof.value: found.packs_proved[proof] for proof in Proof},
+        "instances_proved_by": {proof.value: found.instances_proved[proof] for proof in Proof},
         "accounted": accounted,
         "arrived_percent": round(100 * found.instances[Verdict.ARRIVED] / accounted, 3) if accounted else 0.0,
         "moved": found.moved,
@@ -241,6 +244,11 @@ def _tell(
             out.rows("not as it was sealed", ("key", "verdict", "what", "instances"), trouble)
         if found.strangers:
             out.rows("nobody sealed", ("object",), [{"object": path} for path in found.strangers])
+        if weak := found.packs_proved[Proof.SIZE] + found.packs_proved[Proof.NAME]:
+            out.say(
+                f"Of {weak} packs the documents give no checksum that can be compared: their bytes are not proven. A"
+                " signed receipt (limosa seed ingest) or the bucket itself (--bucket) proves them."
+            )
         if opened is not None and trusted is None:
             out.say("The receipt is signed, but by whom? Compare the fingerprint, then again with --receipt-key.")
     if found.instances[Verdict.MISSING] or found.instances[Verdict.ALTERED]:

@@ -19,12 +19,30 @@ class Verdict(StrEnum):
     """The document does not speak of it, or contradicts itself."""
 
 
+class Proof(StrEnum):
+    """What the evidence holds of a pack that has arrived, strongest first."""
+
+    DIGEST = "digest"
+    """Whoever received it compared every instance with its digest."""
+    CRC64 = "crc64"
+    """Its size, and the CRC-64/NVME over all its bytes."""
+    SIZE = "size"
+    """Something of its name and size lies there; of its bytes nothing is known."""
+    NAME = "name"
+    """Something of its name was stored."""
+
+
+KIND_TOLD_BY = 8
+"""Packs whose CRC-64 all differ before it is believed to be of another kind: so many are not altered one by one without
+a single one that is whole, or that has another size."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shipped:
     """What is known of a pack before it is shipped."""
 
     size: int
-    crc64: int
+    crc64: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +50,8 @@ class PackVerdict:
     """One pack after the shipment."""
 
     verdict: Verdict
+    proof: Proof | None = None
+    """Of one that arrived."""
     what: str = ""
     instances: tuple[Uid, ...] = ()
     """Those that are known to be damaged; empty: nothing is known of single ones."""
@@ -74,10 +94,11 @@ def by_objects(
             told.setdefault(each.path, []).append(each)
         elif not each.failed:
             account.strangers.append(each.path)
-    comparable = [(each.crc64, shipped[path].crc64) for path, found in told.items() for each in found if each.crc64]
-    if comparable and not crc64_is_ours and not any(one == other for one, other in comparable):
-        # Azure does not say which CRC-64 a bill of materials has; one that is never ours is another.
-        account.note = "no CRC-64 agrees with ours: it is another polynomial, and only sizes were compared"
+    if not crc64_is_ours and _of_another_kind(shipped, told):
+        account.note = (
+            f"none of {KIND_TOLD_BY} CRC-64 or more agrees with ours, all sizes do: it is another polynomial, and only"
+            " sizes were compared"
+        )
         told = {path: [_without_crc(each) for each in found] for path, found in told.items()}
     for path, known in shipped.items():
         account.packs[path] = _of_objects(known, told.get(path, []), silence)
@@ -85,11 +106,11 @@ def by_objects(
 
 
 def _of_row(known: Shipped, row: ReceiptRow) -> PackVerdict:
-    if (row.size, row.crc64) != (known.size, known.crc64):
+    if row.size != known.size or known.crc64 not in (None, row.crc64):
         return PackVerdict(verdict=Verdict.ALTERED, what="the receipt names other bytes")
     match row.state:
         case PackState.ARRIVED:
-            return PackVerdict(verdict=Verdict.ARRIVED)
+            return PackVerdict(verdict=Verdict.ARRIVED, proof=Proof.DIGEST)
         case PackState.MISSING:
             return PackVerdict(verdict=Verdict.MISSING, what=row.what)
         case PackState.DAMAGED:
@@ -109,9 +130,29 @@ def _of_objects(known: Shipped, found: list[Seen], silence: Verdict) -> PackVerd
     for each in successes:
         if each.size not in (None, known.size):
             return PackVerdict(verdict=Verdict.ALTERED, what=f"has {each.size} bytes instead of {known.size}")
-        if each.crc64 not in (None, known.crc64):
+        if None not in (each.crc64, known.crc64) and each.crc64 != known.crc64:
             return PackVerdict(verdict=Verdict.ALTERED, what="has another CRC-64")
-    return PackVerdict(verdict=Verdict.ARRIVED)
+    return PackVerdict(verdict=Verdict.ARRIVED, proof=_proof(known, successes))
+
+
+def _proof(known: Shipped, successes: list[Seen]) -> Proof:
+    """The strongest that one of them gives; none contradicts what is known."""
+    if known.crc64 is not None and any(each.crc64 is not None for each in successes):
+        return Proof.CRC64
+    return Proof.SIZE if any(each.size is not None for each in successes) else Proof.NAME
+
+
+def _of_another_kind(shipped: Mapping[str, Shipped], told: Mapping[str, list[Seen]]) -> bool:
+    """Azure does not say which CRC-64 a bill of materials has. One that is never ours, of many packs whose sizes are,
+    is another; of a few packs it is what it looks like."""
+    packs = 0
+    for path, found in told.items():
+        known = shipped[path]
+        told_of = [each for each in found if each.crc64 is not None and known.crc64 is not None]
+        if any(each.crc64 == known.crc64 or each.size != known.size for each in told_of):
+            return False
+        packs += bool(told_of)
+    return packs >= KIND_TOLD_BY
 
 
 def _without_crc(seen: Seen) -> Seen:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from actors.problems import problem
 from actors.verify import EVIDENCE_UIDS
-from cluster.seeding.accounting import Account, PackVerdict, Shipped, Verdict
+from cluster.seeding.accounting import Account, PackVerdict, Proof, Shipped, Verdict
 from cluster.seeding.reading import packs_of
 from storage.ledger.ledger import Ledger
 from storage.ledger.lifecycle import DeliveryState
@@ -41,6 +41,9 @@ class Reconciled:
 
     packs: Counter[Verdict]
     instances: Counter[Verdict]
+    packs_proved: Counter[Proof]
+    instances_proved: Counter[Proof]
+    """What is known of those that arrived."""
     moved: int
     """Deliveries that have arrived now."""
     proven: int
@@ -75,34 +78,43 @@ class Reconciling:
         packs: Counter[Verdict] = Counter()
         instances: Counter[Verdict] = Counter()
         trouble: list[Trouble] = []
-        arrived: list[PackId] = []
+        packs_proved: Counter[Proof] = Counter()
+        instances_proved: Counter[Proof] = Counter()
+        arrived: dict[Proof, list[PackId]] = {proof: [] for proof in Proof}
         moved = proven = held = 0
         for pack in self._packs():
             verdict = account.packs[payload(pack.receipt.key)]
             packs[verdict.verdict] += 1
             instances.update(_spread(pack, verdict))
             if verdict.verdict is Verdict.ARRIVED:
+                assert verdict.proof is not None  # nothing arrives without
                 if pack.state is DeliveryState.EXCEPTION:
                     held += 1
-                arrived.append(pack.pack)
-                if len(arrived) == PAGE:
-                    moved, proven = moved + self._land(arrived), proven + self._prove(arrived)
-                    arrived.clear()
+                packs_proved[verdict.proof] += 1
+                instances_proved[verdict.proof] += pack.instances
+                page = arrived[verdict.proof]
+                page.append(pack.pack)
+                if len(page) == PAGE:
+                    moved, proven = moved + self._land(page, verdict.proof), proven + self._prove(page)
+                    page.clear()
                 continue
             if verdict.verdict in _KINDS and pack.current and pack.state in _ON_THE_WAY:
                 found = problem(_KINDS[verdict.verdict], self._evidence(pack, verdict))
                 self.ledger.seeds.damaged(pack, found, by=self.by)
             if len(trouble) < PAGE:
                 trouble.append(_trouble(pack, verdict))
-        moved, proven = moved + self._land(arrived), proven + self._prove(arrived)
+        for proof, page in arrived.items():
+            moved, proven = moved + self._land(page, proof), proven + self._prove(page)
         if strangers:
             found = problem("SHIPMENT_STRANGER", {"device": self.device_id, "objects": strangers[:EVIDENCE_UIDS],
                                                   "count": len(strangers)})  # fmt: skip
             self.ledger.exceptions.open(found, destination_id=self.destination_id)
-        self._record(packs, len(strangers))
+        self._record(packs, packs_proved, len(strangers))
         return Reconciled(
             packs=packs,
             instances=instances,
+            packs_proved=packs_proved,
+            instances_proved=instances_proved,
             moved=moved,
             proven=proven,
             held=held,
@@ -114,10 +126,10 @@ class Reconciling:
     def _packs(self) -> Iterator[ShippedPack]:
         return _shipped(self.ledger, self.device_id)
 
-    def _land(self, packs: list[PackId]) -> int:
+    def _land(self, packs: list[PackId], proof: Proof) -> int:
         if not packs:
             return 0
-        note = CustodyNote(event="arrived", payload=self._told())
+        note = CustodyNote(event="arrived", payload={**self._told(), "proved_by": proof.value})
         return self.ledger.seeds.land(self.device_id, packs, note, by=self.by)
 
     def _prove(self, packs: list[PackId]) -> int:
@@ -146,13 +158,16 @@ class Reconciling:
         elsewhere = {held.pack for held in self.ledger.facts.receipted(self.destination, list(named.values()))}
         return sorted(path for path in left if named.get(path) not in elsewhere)
 
-    def _record(self, packs: Mapping[Verdict, int], strangers: int) -> None:
+    def _record(self, packs: Mapping[Verdict, int], proved: Mapping[Proof, int], strangers: int) -> None:
         self.ledger.seeds.arrival(
             self.device_id,
             evidence=self.evidence,
             document=self.document,
             counts=ArrivalCounts(
-                arrived=packs[Verdict.ARRIVED],
+                by_digest=proved[Proof.DIGEST],
+                by_crc64=proved[Proof.CRC64],
+                by_size=proved[Proof.SIZE],
+                by_name=proved[Proof.NAME],
                 missing=packs[Verdict.MISSING],
                 altered=packs[Verdict.ALTERED],
                 unknown=packs[Verdict.UNKNOWN],
@@ -167,7 +182,7 @@ class Reconciling:
 def expected(ledger: Ledger, device_id: str) -> dict[str, Shipped]:
     """What was shipped on the device, by path from `studies/` on."""
     return {
-        payload(pack.receipt.key): Shipped(size=pack.receipt.size, crc64=pack.receipt.crc64 or 0)
+        payload(pack.receipt.key): Shipped(size=pack.receipt.size, crc64=pack.receipt.crc64)
         for pack in _shipped(ledger, device_id)
     }
 

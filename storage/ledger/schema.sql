@@ -651,9 +651,17 @@ create table arrival (
   unknown integer not null,
   strangers integer not null,
   reconciled_by text not null,
+  by_digest integer,
+  by_crc64 integer,
+  by_size integer,
+  by_name integer,
   constraint document_is_sha256 check (octet_length(document) = 32),
   constraint arrivals_are_counted check (
-    arrived >= 0 and missing >= 0 and altered >= 0 and unknown >= 0 and strangers >= 0)
+    arrived >= 0 and missing >= 0 and altered >= 0 and unknown >= 0 and strangers >= 0),
+  constraint arrivals_say_how check (
+    (by_digest is null and by_crc64 is null and by_size is null and by_name is null)
+    or (by_digest >= 0 and by_crc64 >= 0 and by_size >= 0 and by_name >= 0
+      and by_digest + by_crc64 + by_size + by_name = arrived))
 );
 create trigger arrival_is_fixed before update or delete on arrival for each row execute function refuse_change();
 create trigger arrival_is_kept before truncate on arrival execute function refuse_change();

@@ -88,7 +88,12 @@ class SealRow:
 class ArrivalCounts:
     """What one document of the far side came to, in packs."""
 
-    arrived: int
+    by_digest: int
+    """Arrived, every instance compared."""
+    by_crc64: int
+    by_size: int
+    """Arrived by name and size only."""
+    by_name: int
     missing: int
     altered: int
     unknown: int
@@ -255,13 +260,18 @@ class Seeds:
         """What a document (its SHA-256) of the far side came to is on record."""
         with self._pool.transaction("record arrival") as conn:
             conn.execute(
-                "insert into arrival (device_id, evidence, document, arrived, missing, altered, unknown, strangers,"
-                " reconciled_by) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                "insert into arrival (device_id, evidence, document, arrived, by_digest, by_crc64, by_size, by_name,"
+                " missing, altered, unknown, strangers, reconciled_by)"
+                " values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 (
                     device_id,
                     evidence,
                     document,
-                    counts.arrived,
+                    counts.by_digest + counts.by_crc64 + counts.by_size + counts.by_name,
+                    counts.by_digest,
+                    counts.by_crc64,
+                    counts.by_size,
+                    counts.by_name,
                     counts.missing,
                     counts.altered,
                     counts.unknown,

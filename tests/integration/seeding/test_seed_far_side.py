@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import psycopg
 import pytest
 
 from cluster.seeding.carrying import Carrier
@@ -112,6 +113,7 @@ def test_what_was_sealed_arrives_is_proven_and_every_chain_says_by_whom(far: Far
     assert far.objects() == files
     assert (account["accounted"], account["arrived_percent"], account["proven"]) == (4, 100.0, 2)
     assert shipment.states() == {"1.2.1/1": "validated", "1.2.2/1": "validated", "1.2.3/1": "validated"}
+    assert account["instances_proved_by"] == {"digest": 4, "crc64": 0, "size": 0, "name": 0}
     assert shipment.events("1.2.1") == ["written", "validated", "sealed", "arrived", "proven"]
     assert shipment.device_states()["disk-1"] == "arrived"
     assert all(chain.broken() is None for chain in shipment.ledger.custody.chains())
@@ -177,6 +179,7 @@ def test_the_bucket_itself_is_asked_and_its_answer_is_kept(far: FarSide) -> None
     account = far.reconcile(*where, rc=3)
 
     assert (whole["arrived_percent"], whole["moved"], whole["proven"]) == (100.0, 2, 0)
+    assert whole["packs_proved_by"] == {"digest": 0, "crc64": 2, "size": 0, "name": 0}
     (document,) = whole["documents"]
     assert {each["Key"] for each in json.loads(Path(document).read_text())["Contents"]} >= set(keys.values())
     assert account["instances"] == {"arrived": 0, "missing": 2, "altered": 2, "unknown": 0}
@@ -263,12 +266,20 @@ def test_carriers_reports_are_believed_as_far_as_they_go(far: FarSide) -> None:
 
     assert failures["instances"] == {"arrived": 0, "missing": 2, "altered": 0, "unknown": 2}
     assert box["instances"] == {"arrived": 2, "missing": 0, "altered": 2, "unknown": 0}
+    assert box["instances_proved_by"] == {"digest": 0, "crc64": 2, "size": 0, "name": 0}
+    assert both["instances_proved_by"] == {"digest": 0, "crc64": 0, "size": 2, "name": 0}
     assert both["instances"] == {"arrived": 2, "missing": 2, "altered": 0, "unknown": 0}
     assert [path.rpartition("/")[2] for path in both["stranger_objects"]] == ["autorun.inf"]
     assert shipment.states()["1.2.1/1"] == "arrived"
     kinds = {problem.kind for problem in shipment.ledger.exceptions.list_open()}
     assert kinds == {"SHIPMENT_MISSING", "SHIPMENT_STRANGER"}
-    assert far.reconcile(*words, "--listing", str(folder / "list.json"), rc=2)["held"] == 1
+    listing = far.reconcile(*words, "--listing", str(folder / "list.json"), rc=2)
+    assert (listing["held"], listing["packs_proved_by"]["size"]) == (1, 2)
+    landed = next(each for each in shipment.ledger.custody.chain("1.2.1") if each.event == "arrived")
+    assert landed.payload["proved_by"] == "crc64"
+    with psycopg.connect(shipment.url) as conn:
+        rows = conn.execute("select arrived, by_digest, by_crc64, by_size, by_name from arrival order by arrival_id")
+        assert rows.fetchall() == [(0, 0, 0, 0, 0), (1, 0, 1, 0, 0), (1, 0, 0, 1, 0), (2, 0, 0, 2, 0)]
 
 
 def test_a_receipt_that_was_changed_or_is_of_another_seal_moves_nothing(far: FarSide) -> None:
