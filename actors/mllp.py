@@ -2,22 +2,22 @@
 
     accept -> [frame -> answer]* -> the peer closes, or stop
 
-One thread accepts, one serves each connection: engines keep a few open for days. A message is answered before the next
-one is read, so the order of a feed is kept. Whoever connects may be hostile: addresses are checked, frames are bounded
-and have to be whole in time.
+Engines keep a few connections open for days. A message is answered before the next one is read, so the order of a feed
+is kept. Whoever connects may be hostile: addresses are checked, frames are bounded and have to be whole in time.
 """
 
-import contextlib
 import socket
 import ssl
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 import structlog
 
 from actors.callers import Callers, doubled
+from actors.listening import Listener, tcp_listening
 from imaging.hl7.mllp import Frames, NoFrame, framed
 
 CONNECTIONS = 16
@@ -28,8 +28,8 @@ STALL = 30.0
 """Seconds for a frame to be whole, and for an answer to be taken."""
 LOOK = 0.5
 """Seconds between two looks at the clock."""
-LEAVING = 10.0
-"""Seconds for what is being answered when the listener stops."""
+LEAVING = timedelta(seconds=10)
+"""For what is being answered when the listener stops."""
 PIECE = 64 << 10
 
 AnswerTo = Callable[[bytes], bytes]
@@ -55,72 +55,36 @@ class MllpListener:
         """`allow` are addresses or networks that may connect; empty: any. Raises `ValueError` for what is neither."""
         self._address = (host, port)
         self._answer = answer
-        self._callers = Callers(allow)
         self._tls = tls
         self._message_limit = message_limit
         self._stall = stall
-        self._stopping = threading.Event()
+        callers = Callers(allow)
+        self._listener = Listener(
+            self._serve,
+            name="mllp",
+            most=CONNECTIONS,
+            admits=lambda connection, address: callers.admits(address),
+            turned_away=self._turn_away,
+        )
         self._lock = threading.Lock()
-        self._open: dict[threading.Thread, socket.socket] = {}
-        self._listener: socket.socket | None = None
-        self._acceptor: threading.Thread | None = None
         self.turned_away: Counter[str] = Counter()
         """Connections that were refused or ended by us, by reason."""
 
     @property
     def port(self) -> int:
         """The port it listens on. Raises `ValueError` before `start`."""
-        if self._listener is None:
-            raise ValueError("not started")
-        return self._listener.getsockname()[1]
+        return self._listener.port
 
     def start(self) -> None:
         """Peers can connect. Raises `OSError` when the address cannot be had."""
-        family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
-        self._listener = socket.create_server(self._address, family=family, backlog=CONNECTIONS)
-        self._acceptor = threading.Thread(target=self._accept, args=(self._listener,), name="mllp", daemon=True)
-        self._acceptor.start()
+        self._listener.start(tcp_listening(*self._address, backlog=CONNECTIONS))
 
     def stop(self) -> None:
         """Nobody can connect any more, and what was being answered is answered. Idempotent."""
-        self._stopping.set()
-        if self._listener is not None:
-            with contextlib.suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept; close alone does not
-            self._listener.close()
-        if self._acceptor is not None:
-            self._acceptor.join()
-        with self._lock:
-            threads = list(self._open)
-        for thread in threads:
-            thread.join(LEAVING)
+        self._listener.close()
+        self._listener.join(LEAVING)
 
-    def _accept(self, listener: socket.socket) -> None:
-        while not self._stopping.is_set():
-            try:
-                connection, address = listener.accept()
-            except OSError:
-                self._stopping.wait(0.1)  # out of descriptors, or about to stop
-                continue
-            if not self._callers.admits(address[0]):
-                self._turn_away(connection, "address")
-                continue
-            thread = threading.Thread(target=self._serve, args=(connection,), name="mllp-peer", daemon=True)
-            with self._lock:
-                crowded = len(self._open) >= CONNECTIONS
-                if not crowded:
-                    self._open[thread] = connection
-            if crowded:
-                self._turn_away(connection, "crowd")
-                continue
-            try:
-                thread.start()
-            except RuntimeError:
-                with self._lock:
-                    del self._open[thread]
-                self._turn_away(connection, "threads")
-
-    def _serve(self, connection: socket.socket) -> None:
+    def _serve(self, connection: socket.socket, address: str) -> None:
         try:
             connection.settimeout(self._stall)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -129,21 +93,18 @@ class MllpListener:
             with connection:
                 self._converse(connection)
         except NoFrame:
-            self._turn_away(connection, "frame")
+            self._turn_away("frame")
         except ssl.SSLError:
-            self._turn_away(connection, "tls")
+            self._turn_away("tls")
         except TimeoutError:
-            self._turn_away(connection, "stall")
+            self._turn_away("stall")
         except OSError:
-            self._turn_away(connection, "broken")
-        finally:
-            with self._lock:
-                del self._open[threading.current_thread()]
+            self._turn_away("broken")
 
     def _converse(self, connection: socket.socket) -> None:
         frames = Frames(self._message_limit)
         begun = time.monotonic()
-        while not self._stopping.is_set():
+        while not self._listener.stopped():
             connection.settimeout(LOOK)
             try:
                 piece = connection.recv(PIECE)
@@ -162,13 +123,12 @@ class MllpListener:
             if frames.within and time.monotonic() - begun > self._stall:
                 raise TimeoutError
 
-    def _turn_away(self, connection: socket.socket, reason: str) -> None:
-        connection.close()
+    def _turn_away(self, reason: str) -> None:
         with self._lock:
             self.turned_away[reason] += 1
             count = self.turned_away[reason]
         if doubled(count):
-            log.warning("mllp_turned_away", reason=reason, count=count)
+            log.warning("mllp_turned_away", reason=str(reason), count=count)
 
 
 class NotAnswered(Exception):

@@ -27,6 +27,7 @@ from actors.dimse.inbound import OUT_OF_RESOURCES
 from actors.dimse.incoming import Incoming, InstanceHandler, Peer
 from actors.dimse.landing import LandingFactory
 from actors.dimse.limits import Limits
+from actors.listening import Listener
 from imaging.octets import chunks
 from storage.errors import StorageError
 
@@ -65,60 +66,31 @@ class HandoverServer:
         self._landing = landing
         self._handler = handler
         self._limits = limits or Limits()
-        self._stopping = threading.Event()
-        self._threads: set[threading.Thread] = set()
-        self._lock = threading.Lock()
-        self._listener: socket.socket | None = None
-        self._acceptor: threading.Thread | None = None
+        # A sibling that is turned away keeps its instance.
+        self._listener = Listener(
+            self._serve,
+            name="handover",
+            most=self._limits.connections,
+            admits=lambda connection, address: _same_user(connection),
+        )
 
     def start(self) -> None:
         """Other processes of this user can connect. A socket a dead process left at `path` is replaced."""
         self._path.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
         self._path.parent.chmod(_FOLDER_MODE)
         self._path.unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(str(self._path))
-        listener.listen()
-        self._listener = listener
-        self._acceptor = threading.Thread(target=self._accept, args=(listener,), name="handover", daemon=True)
-        self._acceptor.start()
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listening.bind(str(self._path))
+        listening.listen()
+        self._listener.start(listening)
 
     def stop(self) -> None:
         """Nobody can connect any more, and every connection has ended."""
-        self._stopping.set()
-        if self._listener is not None and self._acceptor is not None:
-            with contextlib.suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)
-            self._acceptor.join()
-            self._listener.close()
-            self._path.unlink(missing_ok=True)
-        with self._lock:
-            threads = tuple(self._threads)
-        for thread in threads:
-            thread.join(PATIENCE.total_seconds())
+        self._listener.close()
+        self._path.unlink(missing_ok=True)
+        self._listener.join(PATIENCE)
 
-    def _accept(self, listener: socket.socket) -> None:
-        while not self._stopping.is_set():
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                self._stopping.wait(TICK)
-                continue
-            with self._lock:
-                if len(self._threads) >= self._limits.connections or not _same_user(connection):
-                    connection.close()
-                    continue
-                thread = threading.Thread(target=self._serve, args=(connection,), name="handover", daemon=True)
-                self._threads.add(thread)
-            try:
-                thread.start()
-            except RuntimeError:  # no thread left: the other process keeps the instance
-                with self._lock:
-                    self._threads.discard(thread)
-                connection.close()
-                self._stopping.wait(TICK)
-
-    def _serve(self, connection: socket.socket) -> None:
+    def _serve(self, connection: socket.socket, address: str) -> None:
         try:
             with connection:
                 while self._take(connection):
@@ -127,12 +99,9 @@ class HandoverServer:
             pass  # the client sees its connection end and keeps the instance
         except Exception as fault:  # outermost frame: a fault of ours ends one connection, and prints no instance
             log.error("handover_fault", kind=type(fault).__name__)
-        finally:
-            with self._lock:
-                self._threads.discard(threading.current_thread())
 
     def _take(self, connection: socket.socket) -> bool:
-        first = _receive(connection, _HEAD.size, self._limits.idle, self._stopping.is_set)
+        first = _receive(connection, _HEAD.size, self._limits.idle, self._listener.stopped)
         if first is None:
             return False
         magic, length = _HEAD.unpack(first)

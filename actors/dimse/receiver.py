@@ -8,9 +8,7 @@ import contextlib
 import socket
 import ssl
 import threading
-import time
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -26,12 +24,11 @@ from actors.dimse.limits import Limits
 from actors.dimse.negotiation import Refusal, refuse
 from actors.dimse.violation import PeerGone, ProtocolViolation
 from actors.dimse.wire import Wire, read_out
+from actors.listening import Listener, tcp_listening
 from actors.options import Receiver as ReceiverOptions
 
 BACKLOG = 128
 """Connections the kernel holds while the acceptor is busy: a node's whole C-MOVE fan-out at once."""
-ACCEPT_PAUSE = 0.1
-"""Seconds before accepting again when the process is out of descriptors: without it the loop would spin."""
 TLS_RECORD = 16 << 10
 """Bytes read at a time from who failed the TLS handshake."""
 DRAIN = timedelta(seconds=20)
@@ -73,28 +70,30 @@ class Receiver:
         self._options = options
         self._limits = limits or Limits()
         self._tls = tls
-        self._callers = Callers(options.allow)
         self._service = Service(
             storage=Storage(
                 landing=landing, handler=handler, longest=self._limits.dataset, stored=self._count_instance
             ),
             limits=self._limits,
             admit=self._admit,
-            stopped=lambda: self._stopping.is_set(),
+            stopped=lambda: self._listener.stopped(),
         )
-        self._stopping = threading.Event()
+        callers = Callers(options.allow)
+        self._listener = Listener(
+            self._serve,
+            name="dimse",
+            most=self._limits.connections,
+            admits=lambda connection, address: callers.admits(address),
+            turned_away=self._count_rejected,
+        )
         self._lock = threading.Lock()
         self._stats = ReceiverStats()
-        self._open: dict[threading.Thread, Wire | None] = {}
-        self._listener: socket.socket | None = None
-        self._acceptor: threading.Thread | None = None
+        self._wires: set[Wire] = set()
 
     @property
     def port(self) -> int:
         """The port it listens on. Raises `ValueError` before `start`."""
-        if self._listener is None:
-            raise ValueError("not started")
-        return self._listener.getsockname()[1]
+        return self._listener.port
 
     @property
     def stats(self) -> ReceiverStats:
@@ -113,94 +112,37 @@ class Receiver:
 
     def start(self) -> None:
         """Peers can connect. Raises `OSError` when the address cannot be had."""
-        family = socket.AF_INET6 if ":" in self._options.host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if self._options.largest > 1:
-                # Most sites register one AE title and port for us; the kernel spreads connections over the processes.
-                # Not set for a single process, where a second listener can only be a mistake.
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            listener.bind((self._options.host, self._options.port))
-            listener.listen(BACKLOG)
-        except BaseException:
-            listener.close()
-            raise
-        self._listener = listener
-        self._acceptor = threading.Thread(target=self._accept, args=(listener,), name="dimse-acceptor", daemon=True)
-        self._acceptor.start()
+        options = self._options
+        # Most sites register one AE title and port for us: then the kernel spreads connections over the processes. Not
+        # shared by a single process, where a second listener can only be a mistake.
+        shared = options.largest > 1
+        self._listener.start(tcp_listening(options.host, options.port, backlog=BACKLOG, shared=shared))
 
     def stop(self, drain: timedelta = DRAIN) -> bool:
         """Nobody can connect any more; instances in flight had `drain` to end. True when all threads ended."""
-        self._stopping.set()
-        if self._listener is not None:
-            with contextlib.suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept; close alone does not
-        if self._acceptor is not None:
-            self._acceptor.join()
-        if self._listener is not None:
-            self._listener.close()
+        self._listener.close()
+        if self._listener.join(drain):
+            return True
         with self._lock:
-            connections = dict(self._open)
-        self._join(connections, drain)
-        for thread, wire in connections.items():
-            if wire is not None and thread.is_alive():
-                wire.shut()
-        self._join(connections, self._limits.leaving)
-        return not any(thread.is_alive() for thread in connections)
-
-    @staticmethod
-    def _join(threads: Iterable[threading.Thread], patience: timedelta) -> None:
-        deadline = time.monotonic() + patience.total_seconds()
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-
-    def _accept(self, listener: socket.socket) -> None:
-        while not self._stopping.is_set():
-            try:
-                connection, address = listener.accept()
-            except OSError:
-                if self._stopping.is_set():
-                    return
-                self._count_rejected("accept")
-                self._stopping.wait(ACCEPT_PAUSE)
-                continue
-            if not self._callers.admits(address[0]):
-                connection.close()
-                self._count_rejected(Refusal.ADDRESS)
-                continue
-            with self._lock:
-                crowded = len(self._open) >= self._limits.connections
-            if crowded:
-                connection.close()
-                self._count_rejected("connections")
-                continue
-            thread = threading.Thread(target=self._serve, args=(connection, address[0]), name="dimse", daemon=True)
-            with self._lock:
-                self._open[thread] = None
-            try:
-                thread.start()
-            except RuntimeError:  # the machine has no thread left for us: this peer is turned away, the next may not be
-                with self._lock:
-                    del self._open[thread]
-                self._count_rejected("threads")
-                connection.close()
-                self._stopping.wait(ACCEPT_PAUSE)
+            wires = tuple(self._wires)
+        for wire in wires:
+            wire.shut()
+        return self._listener.join(self._limits.leaving)
 
     def _serve(self, connection: socket.socket, address: str) -> None:
-        me = threading.current_thread()
+        wire: Wire | None = None
         association: Association | None = None
         ended = ""
         try:
-            wire = Wire(self._secured(connection), self._stopping.is_set)
+            wire = Wire(self._secured(connection), self._listener.stopped)
             with self._lock:
-                self._open[me] = wire
+                self._wires.add(wire)
             association = Association(wire, address, self._service)
             association.serve()
         except ProtocolViolation as violation:
             ended = violation.reason.value
         except PeerGone:
-            ended = "stopped" if self._stopping.is_set() else "peer_gone"
+            ended = "stopped" if self._listener.stopped() else "peer_gone"
         except ssl.SSLError:
             ended = "tls"
         except OSError:
@@ -208,11 +150,10 @@ class Receiver:
         except Exception as fault:  # outermost frame: a fault of ours ends one association, not all
             ended = "fault"
             log.error("association_fault", kind=type(fault).__name__)
-        finally:
-            connection.close()
         admitted = association is not None and association.admitted
         with self._lock:
-            del self._open[me]
+            if wire is not None:
+                self._wires.remove(wire)
             self._stats.open_associations -= admitted
         if ended and admitted:
             self._count_aborted(ended)

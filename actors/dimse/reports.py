@@ -1,18 +1,14 @@
-"""Listens for Storage Commitment reports on associations that archives open themselves (PS3.4 section J.3.3).
+"""Listens for Storage Commitment reports on associations that archives open themselves (PS3.4 section J.3.3)."""
 
-One thread accepts, one thread serves each association: reports are rare and small.
-"""
-
-import contextlib
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Mapping
 from datetime import timedelta
 
 import structlog
 
+from actors.callers import doubled
 from actors.dimse import pdata
 from actors.dimse.associate import Answer, AssociateAccept, AssociateRequest, Role
 from actors.dimse.command import RESPONSE, Command, Verb, encode_response, parse_command
@@ -23,6 +19,7 @@ from actors.dimse.limits import COMMAND_CAP
 from actors.dimse.negotiation import EXPLICIT_LE, IMPLICIT_LE, REJECTIONS, VERIFICATION, Refusal, refuse
 from actors.dimse.violation import PeerGone, ProtocolViolation, Violation
 from actors.dimse.wire import RELEASE_RP, Pdu, Wire, abort
+from actors.listening import Listener, Turned, tcp_listening
 from storage.errors import Retryable
 
 ASSOCIATIONS = 16
@@ -53,68 +50,30 @@ class ReportListener:
         self._ae_title = ae_title
         self._handle = handle
         self._tls = tls
-        self._stopping = threading.Event()
-        self._lock = threading.Lock()
-        self._open: dict[threading.Thread, socket.socket] = {}
-        self._listener: socket.socket | None = None
-        self._acceptor: threading.Thread | None = None
+        self._listener = Listener(self._serve, name="report", most=ASSOCIATIONS, turned_away=self._tell)
+        self._refused = 0
 
     @property
     def port(self) -> int:
         """The port it listens on. Raises `ValueError` before `start`."""
-        if self._listener is None:
-            raise ValueError("not started")
-        return self._listener.getsockname()[1]
+        return self._listener.port
 
     def start(self) -> None:
         """Archives can connect. Raises `OSError` when the address cannot be had."""
-        family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            # Every validator of the node listens: a report is the ledger's, whoever hears it.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            listener.bind(self._address)
-            listener.listen(ASSOCIATIONS)
-        except BaseException:
-            listener.close()
-            raise
-        self._listener = listener
-        self._acceptor = threading.Thread(target=self._accept, args=(listener,), name="reports", daemon=True)
-        self._acceptor.start()
+        # Every validator of the node listens: a report is the ledger's, whoever hears it.
+        self._listener.start(tcp_listening(*self._address, backlog=ASSOCIATIONS, shared=True))
 
     def stop(self) -> None:
         """Nobody can connect any more, and every association is over."""
-        self._stopping.set()
-        if self._listener is not None:
-            with contextlib.suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept; close alone does not
-            self._listener.close()
-        if self._acceptor is not None:
-            self._acceptor.join()
-        with self._lock:
-            threads = list(self._open)
-        for thread in threads:
-            thread.join(2 * LEAVING.total_seconds())
+        self._listener.close()
+        self._listener.join(2 * LEAVING)
 
-    def _accept(self, listener: socket.socket) -> None:
-        while not self._stopping.is_set():
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                self._stopping.wait(0.1)  # out of descriptors, or about to stop
-                continue
-            thread = threading.Thread(target=self._serve, args=(connection,), name="report", daemon=True)
-            with self._lock:
-                crowded = len(self._open) >= ASSOCIATIONS
-                if not crowded:
-                    self._open[thread] = connection
-            if crowded:
-                connection.close()
-            else:
-                thread.start()
+    def _tell(self, reason: Turned) -> None:
+        self._refused += 1
+        if doubled(self._refused):
+            log.warning("commitment_association_refused", reason=reason.value, count=self._refused)
 
-    def _serve(self, connection: socket.socket) -> None:
+    def _serve(self, connection: socket.socket, address: str) -> None:
         try:
             Reporting(self._wire(connection), self._ae_title, self._handle).serve()
         except (PeerGone, ProtocolViolation, OSError) as error:
@@ -122,16 +81,12 @@ class ReportListener:
         except Retryable as error:
             # The report is not kept, and the archive was told nothing: it sends it again, or is asked again.
             log.warning("commitment_not_kept", code=error.code)
-        finally:
-            connection.close()
-            with self._lock:
-                self._open.pop(threading.current_thread(), None)
 
     def _wire(self, connection: socket.socket) -> Wire:
         if self._tls is not None:
             connection.settimeout(OPENING)
             connection = self._tls.wrap_socket(connection, server_side=True)
-        return Wire(connection, self._stopping.is_set)
+        return Wire(connection, self._listener.stopped)
 
 
 class Reporting:

@@ -1,13 +1,17 @@
-"""A machine that is out of threads turns a peer away, and lets the next one in."""
+"""Ports that are crowded, or on a machine out of threads, turn a peer away and let the next one in."""
 
+import queue
 import socket
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from actors.callers import Callers
 from actors.dimse.handover import HandoverServer
 from actors.dimse.receiver import Receiver
+from actors.listening import Listener, Turned, tcp_listening
 from actors.options import Receiver as ReceiverOptions
 
 PATIENCE = 10.0
@@ -36,6 +40,41 @@ def closed_at_once(connection: socket.socket) -> bool:
     connection.settimeout(PATIENCE)
     with connection:
         return connection.recv(1) == b""
+
+
+def test_no_more_connections_are_served_than_may_be_open():
+    inside, leave = threading.Semaphore(0), threading.Event()
+    reasons: list[Turned] = []
+
+    def serve(connection: socket.socket, address: str) -> None:
+        inside.release()
+        leave.wait(PATIENCE)
+
+    listener = Listener(serve, name="few", most=1, turned_away=reasons.append)
+    listener.start(tcp_listening("127.0.0.1", 0, backlog=4))
+    with socket.create_connection(("127.0.0.1", listener.port)):
+        assert inside.acquire(timeout=PATIENCE)
+        assert closed_at_once(socket.create_connection(("127.0.0.1", listener.port)))
+        assert not listener.join(timedelta(0))
+        leave.set()
+        listener.close()
+
+    assert listener.join(timedelta(seconds=PATIENCE))
+    assert reasons == [Turned.CONNECTIONS]
+    listener.close()
+
+
+@pytest.mark.skipif(not Path("/proc/net/if_inet6").exists(), reason="no IPv6 on this machine")
+def test_an_address_of_version_six_hears_version_four_too():
+    addresses: queue.Queue[str] = queue.Queue()
+    listener = Listener(lambda connection, address: addresses.put(address), name="both", most=4)
+    listener.start(tcp_listening("::", 0, backlog=4))
+    with socket.create_connection(("127.0.0.1", listener.port)):
+        heard = addresses.get(timeout=PATIENCE)
+    listener.close()
+
+    assert Callers(["127.0.0.0/8"]).admits(heard)
+    assert not Callers(["10.0.0.0/8"]).admits(heard)
 
 
 def test_the_receiver_lives_on_without_a_thread_for_a_peer(threads, unused_port):
