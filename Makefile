@@ -68,7 +68,7 @@ fuzz: $(STAMP) ## feed the parsers damaged and hostile input; MINUTES=10 for all
 bench: $(STAMP) ## measure throughput beside dcmtk and pynetdicom, write perf/RESULTS.md; ONLY="receive-ct s3" REPEATS=5
 	$(if $(ONLY),,rm -f $(RESULTS))
 	code=0; $(BIN)/limosa bench $(addprefix --only ,$(ONLY)) --repeats $(REPEATS) --out $(RESULTS) || code=$$?; \
-	$(BIN)/limosa bench report $(RESULTS) --to perf/RESULTS.md && exit $$code
+	$(BIN)/limosa bench report $(RESULTS) --out perf/RESULTS.md && exit $$code
 
 bench-quick: $(STAMP) ## the same with small samples, to see that it works
 	$(BIN)/limosa bench --quick
@@ -83,6 +83,6 @@ planning: $(STAMP) ## plan a million studies and measure time and memory; STUDIE
 	STUDIES=$(STUDIES) $(BIN)/python -m perf.planning
 
 clean: ## remove what was built and what the demo left
-	if test -d limosa-demo && test -x $(BIN)/python; then $(BIN)/python -m infra.embedded limosa-demo; fi
+	if test -d limosa-demo && test -x $(BIN)/python; then $(BIN)/python -m infra.embedded limosa-demo --yes; fi
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -148,7 +148,8 @@ CATALOGUE: dict[str, ProblemClass] = {
     "DESTINATION_REJECTED": ProblemClass(
         Severity.ERROR,
         True,
-        f"The destination refuses for good (permission or policy). Run `limosa check`, mend it; {_AGAIN}",
+        "The destination will never take something of this study as it is; `code` in the evidence says why (too large, "
+        f"a kind of object it does not know, a request it refuses). Mend it there or at the source; {_AGAIN}",
     ),
     "DESTINATION_INTEGRITY": ProblemClass(
         Severity.CRITICAL,

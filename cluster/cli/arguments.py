@@ -6,10 +6,11 @@ from typing import Annotated, TypedDict
 import typer
 
 from cluster.cli.exits import EXIT_CODES, Stop
+from cluster.cli.given import noted
 from cluster.output import Form, Output
 from imaging.uid import InvalidUid, Uid, parse_uid
 
-JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job file.", show_default=False)]
+JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job file.", show_default=False, callback=noted)]
 StudyUid = Annotated[str, typer.Argument(metavar="STUDY_UID", help="Study Instance UID.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON; fields are only ever added.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error; only what goes wrong.")]

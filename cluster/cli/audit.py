@@ -17,9 +17,11 @@ from cluster.audit.source import Counter, count_source
 from cluster.audit.take import Auditor
 from cluster.cli.arguments import AsJson, DecidedBy, JobFile, printer, texts
 from cluster.cli.exits import Exit, Stop
+from cluster.cli.reports import report_files, write_reports
 from cluster.inventory.sample import SamplingRefused
 from cluster.job import Job, load_job
 from cluster.reports.audit_page import page_of
+from cluster.reports.pages import json_of
 from cluster.services import open_ledger, services
 from cluster.sources import receiving
 from storage.budget import MemoryBudget
@@ -32,6 +34,8 @@ from storage.spool import LandingPlace, Spool
 MEMORY = 64 << 20
 IN_MEMORY = 16 << 20
 """Bytes: an instance is whole before it is looked at; larger ones wait in the spool."""
+
+FORMS = {".html": page_of, ".json": json_of}
 
 _GROUP = re.compile(r"\(?(?:0x)?([0-9A-Fa-f]{4})")
 _LOW = re.compile(r"(?:xx|0x)?([0-9A-Fa-f]{2})")
@@ -64,7 +68,7 @@ def add_to(app: typer.Typer) -> None:
         "take",
         **texts(
             "Count the private elements of a sample, written or at the source.",
-            "limosa audit take move.toml --from source --sample 2 --html audit.html",
+            "limosa audit take move.toml --from source --sample 2 --report audit.html",
             "limosa audit take move.toml --sample 10 --destination vna --json",
             more="Of each kind of study and year so many studies, of each series its first, middle and last instance. "
             "Before anything is written they are retrieved from the source, counted and let go. "
@@ -92,9 +96,12 @@ def take(
         Origin | None, typer.Option("--from", help="Where to read; default: what is written, if anything is.")
     ] = None,
     seed: Annotated[str, typer.Option(help="Another one chooses other studies.")] = "1",
-    html: Annotated[Path | None, typer.Option(help="Write a page.")] = None,
+    report: Annotated[
+        list[Path] | None, typer.Option(help="Write the audit as .html or .json; may be given several times.")
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
+    reports = report_files(report, FORMS)
     job = load_job(job_file)
     name = _destination(job, destination)
     with services(job) as running:
@@ -109,9 +116,8 @@ def take(
             else:
                 found = _of_source(job, ledger, running.destinations, name, sample, seed)
     document = document_of(found)
-    if html is not None:
-        _write(html, page_of(document))
-    _show(document, as_json)
+    write_reports(reports, FORMS, document)
+    _show(document, reports, as_json)
     # A sample of nothing finds nothing; that must not look like an audit that went well.
     return Exit.EXCEPTIONS if document["open"] or not document["sample"]["instances"] else Exit.DONE
 
@@ -195,14 +201,7 @@ def _destination(job: Job, named: str | None) -> str:
     return named or names[-1]
 
 
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise Stop(f"{path} cannot be written: {error.strerror}") from None
-
-
-def _show(document: dict[str, Any], as_json: bool) -> None:
+def _show(document: dict[str, Any], reports: list[Path], as_json: bool) -> None:
     out = printer(as_json)
     if as_json:
         out.record(document)
@@ -212,6 +211,8 @@ def _show(document: dict[str, Any], as_json: bool) -> None:
         {**block, "elements": len(block["elements"]), "roles": " ".join(block["roles"])} for block in document["blocks"]
     ]
     out.rows("private blocks", columns, rows)
+    for path in reports:
+        out.say(f"report: {path}")
     if not document["sample"]["instances"]:
         out.say(
             "Nothing was looked at: the inventory knows no study yet, or the archive sent none."

@@ -56,7 +56,7 @@ def add_to(app: typer.Typer) -> None:
         **texts(
             "Write RESULTS.md and plots from a result file.",
             "limosa bench report perf/results/bench.json",
-            "limosa bench report bench.json --to RESULTS.md",
+            "limosa bench report bench.json --out RESULTS.md",
             more="Plots need the extra `bench` (matplotlib); without it the report has tables only.",
         ),
     )(report)
@@ -115,12 +115,13 @@ def compare_results(
 
 def report(
     results: Results,
-    to: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The page; beside the results unless told.", show_default=False)
+    out_file: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="The page; beside the results unless told.", show_default=False),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    page = to or results.parent / "RESULTS.md"
+    page = out_file or results.parent / "RESULTS.md"
     written = write_page(_read(results), page, results.parent, SCENARIOS)
     out = printer(as_json)
     out.record({"page": page, "plots": written.plots, "targets_met": written.met, "targets_not_met": written.not_met})

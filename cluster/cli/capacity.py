@@ -12,14 +12,15 @@ from cluster.capacity.opening import Opening
 from cluster.capacity.units import parse_rate, parse_size
 from cluster.cli.arguments import AsJson, printer, texts
 from cluster.cli.exits import Stop
-from cluster.cli.reports import write_report
+from cluster.cli.given import noted
+from cluster.cli.reports import report_files, write_reports
 from cluster.job import Job, load_job
 from cluster.output import Form, Output
 from cluster.reports.capacity_figures import Reckoned, capacity_figures
 from cluster.reports.capacity_page import NAMES, page_of, shown
 from cluster.reports.counting import count
 from cluster.reports.inventory_figures import figures
-from cluster.reports.inventory_page import json_of
+from cluster.reports.pages import json_of
 from cluster.schedule import Schedule
 from cluster.services import open_ledger
 from perf.rows import Unreadable, read_report
@@ -64,7 +65,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def capacity(
-    job_file: Annotated[Path | None, typer.Argument(metavar="[JOB]", help="The job file.", show_default=False)] = None,
+    job_file: Annotated[
+        Path | None, typer.Argument(metavar="[JOB]", help="The job file.", show_default=False, callback=noted)
+    ] = None,
     size: Annotated[
         float | None, typer.Option(parser=_parsed(parse_size), metavar="SIZE", help="What is left to move.")
     ] = None,
@@ -132,9 +135,7 @@ def capacity(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    reports = report or []
-    if strange := [path.name for path in reports if path.suffix not in FORMS]:
-        raise Stop(f"--report {strange[0]}: the name has to end in .html or .json")
+    reports = report_files(report, FORMS)
     now = datetime.now(UTC)
     job = None if job_file is None else load_job(job_file)
     schedule = _schedule(job, hours, time_zone)
@@ -181,8 +182,7 @@ def capacity(
             bounds=bounds if inputs["size"].basis is Basis.LEDGER else None,
         )
     )
-    for path in reports:
-        write_report(path, FORMS[path.suffix](document))
+    write_reports(reports, FORMS, document)
     _tell(printer(as_json), document, reports)
 
 
@@ -265,4 +265,4 @@ def _tell(out: Output, document: dict[str, Any], reports: list[Path]) -> None:
     ]
     out.rows("reckoned with", ("what", "value", "basis", "about"), inputs)
     for path in reports:
-        out.say(f"the page is {path}")
+        out.say(f"report: {path}")

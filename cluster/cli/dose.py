@@ -27,8 +27,8 @@ def add_to(app: typer.Typer) -> None:
         **texts(
             "Show what dose files hold, each number with its place.",
             "limosa dose read study/*.dcm",
-            "limosa dose read study/*.dcm --write /tmp/reports",
-            more="Give all files of a study, or the sum is of some. With --write the report that would be added to "
+            "limosa dose read study/*.dcm --out /tmp/reports",
+            more="Give all files of a study, or the sum is of some. With --out the report that would be added to "
             "each study is written to a folder. Ends with 2 when a study has readable dose and no report can be made.",
         ),
     )(read)
@@ -46,14 +46,14 @@ def add_to(app: typer.Typer) -> None:
 
 def read(
     files: Files,
-    write: Annotated[Path | None, typer.Option(help="Write reports into this folder.")] = None,
+    folder: Annotated[Path | None, typer.Option("--out", help="Write reports into this folder.")] = None,
     as_json: AsJson = False,
 ) -> int:
     gathering = Gathering.empty()
     for file in files:
         _add(gathering, file)
     studies = list(gathering.studies())
-    written = _written(studies, write) if write is not None else {}
+    written = _written(studies, folder) if folder is not None else {}
     out = printer(as_json)
     rows = [row for study in studies for row in rows_of(study)]
     if as_json:

@@ -37,7 +37,7 @@ def add_to(app: typer.Typer) -> None:
         "fetch",
         **texts(
             "Bring a delivered study back from its destination.",
-            "limosa studies fetch move.toml 1.2.840.1 --to /tmp/look",
+            "limosa studies fetch move.toml 1.2.840.1 --out /tmp/look",
             "limosa studies fetch move.toml 1.2.840.1 --instance 1.2.840.1.7 --to-pacs viewer.example:104:VIEWER",
             more="Every byte is held against the ledger before a file gets its name or an instance is sent. Sent "
             "instances keep their transfer syntax; what the PACS answers to each is listed, and anything but success "
@@ -50,16 +50,16 @@ def fetch(
     job_file: JobFile,
     study_uid: StudyUid,
     instance: Annotated[str | None, typer.Option(help="Only this SOP Instance UID, by one range request.")] = None,
-    source: Annotated[str | None, typer.Option("--from", help="Destination to read; default: a proven one.")] = None,
+    source: Annotated[str | None, typer.Option("--destination", help="To be read; default: a proven one.")] = None,
     revision: Annotated[int | None, typer.Option(min=1, help="Default: the latest that was written.")] = None,
-    folder: Annotated[Path | None, typer.Option("--to", help="Write files below this folder.")] = None,
+    folder: Annotated[Path | None, typer.Option("--out", help="Write files below this folder.")] = None,
     to_pacs: Annotated[str | None, typer.Option(metavar="HOST:PORT:AETITLE", help="Send to a PACS instead.")] = None,
     as_json: AsJson = False,
 ) -> int:
     uid = given_uid("STUDY_UID", study_uid)
     sop_uid = None if instance is None else given_uid("--instance", instance)
     if (folder is None) == (to_pacs is None):
-        raise Stop("give either --to FOLDER or --to-pacs HOST:PORT:AETITLE")
+        raise Stop("give either --out FOLDER or --to-pacs HOST:PORT:AETITLE")
     pacs = None if to_pacs is None else parse_pacs(to_pacs)
     job = load_job(job_file)
     if source is not None and source not in (item.name for item in job.destinations):
@@ -84,7 +84,7 @@ def fetch(
             except NotHeld as error:
                 raise Stop(f"{error} in revision {held.revision} of study {uid}") from None
             except IntegrityError as error:
-                step = "Nothing of it was kept; try --from another destination, then run limosa validate"
+                step = "Nothing of it was kept; try another --destination, then run limosa validate"
                 raise Stop(f"study {uid} at {held.destination}: {error}. {step}", Exit.INTEGRITY) from None
 
 

@@ -24,10 +24,10 @@ def add_to(app: typer.Typer) -> None:
         **texts(
             "Tell destinations of merges by HL7 messages.",
             "limosa identity outbound move.toml",
-            "limosa identity outbound move.toml --to corrections.hl7",
+            "limosa identity outbound move.toml --out corrections.hl7",
             more='For destinations with existing = "told": A40 where a patient\'s studies there belong under another '
             "number by now, A08 where the patient has another name, birth date or sex. Makes each message once, and "
-            "sends it until it is accepted. With --to those that wait go to a file instead, and are done. Ends with 2 "
+            "sends it until it is accepted. With --out those that wait go to a file instead, and are done. Ends with 2 "
             "when a message was not accepted or no message can tell what changed.",
         ),
     )(outbound)
@@ -36,7 +36,7 @@ def add_to(app: typer.Typer) -> None:
 def outbound(
     job_file: JobFile,
     file: Annotated[
-        Path | None, typer.Option("--to", metavar="FILE", help="Write them there; must not exist yet.")
+        Path | None, typer.Option("--out", metavar="FILE", help="Write them there; must not exist yet.")
     ] = None,
     destination: Annotated[str | None, typer.Option(help="Only this one.", metavar="NAME")] = None,
     as_json: AsJson = False,

@@ -14,7 +14,7 @@ from rich.status import Status
 
 from cluster.cli.arguments import AsJson, JobFile, printer, texts
 from cluster.cli.exits import Exit, Stop
-from cluster.cli.reports import write_report
+from cluster.cli.reports import report_files, write_report, write_reports
 from cluster.inventory.baseline import Baseline, open_baseline
 from cluster.inventory.export import COLUMNS, Compared, Difference, Kind, UnusableExport, compare
 from cluster.inventory.sample import SampleProgress, Sampler, SamplingRefused, Shelf
@@ -28,7 +28,8 @@ from cluster.profile import informed
 from cluster.registry import register_job
 from cluster.reports.counting import count
 from cluster.reports.inventory_figures import figures
-from cluster.reports.inventory_page import csv_of, inert, json_of, page_of
+from cluster.reports.inventory_page import csv_of, inert, page_of
+from cluster.reports.pages import json_of
 from cluster.services import open_ledger
 from cluster.sources import asking, receiving
 from storage.ledger.inventory import SeenCounts
@@ -82,9 +83,7 @@ def inventory(
     ] = None,
     as_json: AsJson = False,
 ) -> int:
-    reports = report or []
-    if strange := [path.name for path in reports if path.suffix not in FORMS]:
-        raise Stop(f"--report {strange[0]}: the name has to end in .html, .json or .csv")
+    reports = report_files(report, FORMS)
     job = load_job(job_file)
     start_log(job.state_dir, "inventory")
     out = printer(as_json)
@@ -105,8 +104,7 @@ def inventory(
         told = summary(done, seen, cap, doubts, ledger.samples.totals().studies) | told
         if reports:
             document = figures(count(job, ledger, datetime.now(UTC)))
-            for path in reports:
-                write_report(path, FORMS[path.suffix](document))
+            write_reports(reports, FORMS, document)
             told |= {"baseline": document} if as_json else {"reports": [str(path) for path in reports]}
     out.record(told)
     return Exit.EXCEPTIONS if doubts else Exit.DONE

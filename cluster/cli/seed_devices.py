@@ -20,7 +20,9 @@ from storage.seeds.notes import SigningKey
 from storage.seeds.seal import SERIAL
 from storage.sinks.cipher import DiskKey
 
-To = Annotated[str | None, typer.Option("--to", help="Name of the seed destination; default: the only one.")]
+SeedName = Annotated[
+    str | None, typer.Option("--destination", help="Name of the seed destination; default: the only one.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -101,17 +103,22 @@ def init(
     job_file: JobFile,
     device: Annotated[Path, typer.Argument(metavar="DEVICE", help="Where it is mounted.", show_default=False)],
     serial: Annotated[str, typer.Option(help="As it stands on the device; goes onto slip and seal.")],
-    to: To = None,
+    destination: SeedName = None,
     as_json: AsJson = False,
 ) -> None:
     if SERIAL.fullmatch(serial) is None:
         raise Stop("--serial takes 1 to 64 letters, digits, dots, hyphens and underscores")
     job = load_job(job_file)
-    options = seed_of(job, to)
+    options = seed_of(job, destination)
     root = next((root for root in options.devices if root.absolute() == device.absolute()), None)
     if root is None:
         raise Stop(
             f'{device} is not among the devices of destination "{options.name}" in {job_file}; add it there first'
+        )
+    if not root.is_dir():
+        raise Stop(
+            f"{device} is no folder: mount the device there, or make the folder (mkdir {device}) where it is to be one "
+            "of this machine's own disk; then give this command again"
         )
     with open_ledger(job) as ledger:
         destination_id = register_job(job, ledger).destinations[options.name]

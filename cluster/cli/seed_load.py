@@ -7,7 +7,7 @@ import typer
 from cluster.cli.arguments import AsJson, JobFile, Quiet, printer, texts
 from cluster.cli.live import View, live_view
 from cluster.cli.run import execute
-from cluster.cli.seed_devices import To
+from cluster.cli.seed_devices import SeedName
 from cluster.inventory.take import Pass
 from cluster.job import load_job
 from cluster.request import Phase, Request
@@ -20,7 +20,7 @@ def add_to(app: typer.Typer) -> None:
         **texts(
             "Fill the devices with what waits for them.",
             "limosa seed load move.toml",
-            "limosa seed load move.toml --to disks --json",
+            "limosa seed load move.toml --destination disks --json",
             more="It is `limosa run --phase move` for this destination alone: the same workers, journal and ledger, so "
             "it may be killed and called again, and devices may be added in between. Where the destination is the "
             "inline one, studies come from the source; else from the pack at the inline destination, and only those "
@@ -31,8 +31,8 @@ def add_to(app: typer.Typer) -> None:
     )(load)
 
 
-def load(job_file: JobFile, to: To = None, quiet: Quiet = False, as_json: AsJson = False) -> int:
-    name = seed_of(load_job(job_file), to).name
+def load(job_file: JobFile, destination: SeedName = None, quiet: Quiet = False, as_json: AsJson = False) -> int:
+    name = seed_of(load_job(job_file), destination).name
     out = printer(as_json)
     request = Request(phase=Phase.MOVE, inventory=Pass.CONTINUE, destination=name)
     return execute(job_file, request, out, nullcontext(View()) if quiet else live_view(out))

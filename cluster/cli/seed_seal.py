@@ -15,7 +15,7 @@ import typer
 
 from cluster.cli.arguments import AsJson, DecidedBy, JobFile, Quiet, printer, texts
 from cluster.cli.exits import Exit, Stop
-from cluster.cli.seed_devices import To
+from cluster.cli.seed_devices import SeedName
 from cluster.cli.seed_progress import Meter, shown
 from cluster.job import load_job
 from cluster.output import Output, told_size
@@ -96,13 +96,13 @@ def add_to(app: typer.Typer) -> None:
 def verify(
     job_file: JobFile,
     devices: Devices = None,
-    to: To = None,
+    destination: SeedName = None,
     by: DecidedBy = "",
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
     job = load_job(job_file)
-    chosen = attached(seed_of(job, to), devices or ())
+    chosen = attached(seed_of(job, destination), devices or ())
     out = printer(as_json)
     found: list[Verified] = []
     damage: list[dict[str, Any]] = []
@@ -130,13 +130,13 @@ def seal(
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="For seal and slip; default: shipments below the state folder.")
     ] = None,
-    to: To = None,
+    destination: SeedName = None,
     by: DecidedBy = "",
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
     job = load_job(job_file)
-    options = seed_of(job, to)
+    options = seed_of(job, destination)
     (chosen,) = attached(options, (device,))
     if key.absolute().is_relative_to(chosen.root.absolute()):
         raise Stop(f"{key} lies on the device, where it would travel with what it protects; keep it elsewhere")

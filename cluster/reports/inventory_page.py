@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from math import sqrt
 from typing import Any
@@ -44,10 +43,6 @@ def page_of(document: Mapping[str, Any]) -> str:
             "instance_sizes": _sizes(document["instance_sizes"]),
         },
     )
-
-
-def json_of(document: Mapping[str, Any]) -> str:
-    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
 def csv_of(document: Mapping[str, Any]) -> str:

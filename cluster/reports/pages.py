@@ -1,11 +1,17 @@
 """Renders a document as one HTML file that needs no network: templates escape what archives told."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cluster.reports.names import told_bytes, told_count, told_days, told_many, told_percent, told_share
+
+
+def json_of(document: Mapping[str, Any]) -> str:
+    """The document as JSON, for people to look at, too."""
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ def seed_of(job: Job, name: str | None) -> SeedDestination:
     names = ", ".join(item.name for item in seeds)
     if not seeds:
         raise Rejected('no destination of kind "seed" is in the job file', operation="choose", place="destination")
-    what = f"it is none of {names}" if name else f"say which with --to: {names}"
+    what = f"it is none of {names}" if name else f"say which with --destination: {names}"
     raise Rejected(what, operation="choose", place="destination")
 
 

@@ -27,6 +27,8 @@ SHARED = Path("/var/tmp")  # noqa: S108 - survives a reboot, and what is made be
 TEMPORARY = Path(tempfile.gettempdir()).resolve()
 # Names, in a home, the folder it belongs to.
 ORIGIN = "origin"
+MARK = "limosa-embedded"
+"""File in every folder that holds a server of ours: nothing else is ever removed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,7 @@ class Home:
 def settle(folder: Path) -> Home:
     """The home that belongs to `folder`, the same one on every call until the folder is deleted."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    replace_text(folder / MARK, "This folder belongs to an embedded server, which keeps its data here.\n")
     if os.geteuid() != 0:
         home = Home(path=folder.resolve() / "home", account=None)
         home.path.mkdir(mode=0o700, exist_ok=True)

@@ -121,7 +121,8 @@ class SigningKey:
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except FileExistsError:
-            raise Rejected("there is one; a key is never replaced", operation="write key", place=path.name) from None
+            what = "there is one, and a key is never replaced: use it, or name another file"
+            raise Rejected(what, operation="write key", place=path.name) from None
         except OSError as error:
             raise storage_error(error, "write key", path.name) from None
         try:

@@ -131,7 +131,10 @@ class SeedOptions(SinkSettings):
     """A set of devices that will be shipped: disks, appliances' shares, folders."""
 
     kind: Literal["seed"] = "seed"
-    devices: tuple[Path, ...] = Field(min_length=1, description="where they are mounted; earlier ones are filled first")
+    devices: tuple[Path, ...] = Field(
+        min_length=1,
+        description="where they are mounted; at most `parallel` of them are filled at once, the earlier ones first",
+    )
     parallel: int = Field(8, ge=1, le=64, description="devices that are filled at once; 1: one after the other")
     write_rate: Rate | None = Field(None, description="most bytes a second onto each device; None: as fast as it takes")
     reserve: ByteSize = Field(ByteSize(4 << 30), description="bytes left free on each: manifests, bags, the seal")

@@ -60,7 +60,7 @@ def storescp(folder: Path, wait_until: Callable[..., None], *arguments: str) -> 
 def test_a_study_comes_back_as_the_files_the_archive_sent(world: Any, tmp_path: Path) -> None:
     study, held = largest(world)
 
-    told = json.loads(world.run("studies", "fetch", str(world.file), study, "--to", str(tmp_path), "--json"))
+    told = json.loads(world.run("studies", "fetch", str(world.file), study, "--out", str(tmp_path), "--json"))
 
     files = {path.stem: path for path in tmp_path.rglob("*") if path.is_file()}
     assert {uid: dataset_of(path.read_bytes()) for uid, path in files.items()} == {
@@ -71,7 +71,7 @@ def test_a_study_comes_back_as_the_files_the_archive_sent(world: Any, tmp_path: 
 
 def test_fetched_again_the_files_stay_and_a_foreign_one_is_not_overwritten(world: Any, tmp_path: Path) -> None:
     study, held = largest(world)
-    words = ("studies", "fetch", str(world.file), study, "--to", str(tmp_path), "--json")
+    words = ("studies", "fetch", str(world.file), study, "--out", str(tmp_path), "--json")
     world.run(*words, "--instance", held[0].sop_uid)
     (file,) = (path for path in tmp_path.rglob("*.dcm"))
 
@@ -87,7 +87,7 @@ def test_fetched_again_the_files_stay_and_a_foreign_one_is_not_overwritten(world
 def test_an_instance_the_study_does_not_have_is_named(world: Any, tmp_path: Path) -> None:
     study, _ = largest(world)
 
-    told = world.run("studies", "fetch", str(world.file), study, "--to", str(tmp_path), "--instance", "1.2.3", rc=1)
+    told = world.run("studies", "fetch", str(world.file), study, "--out", str(tmp_path), "--instance", "1.2.3", rc=1)
 
     assert "1.2.3" in told and study in told
     assert list(tmp_path.iterdir()) == []
@@ -132,7 +132,7 @@ def test_bytes_that_changed_at_the_destination_get_no_file(world: Any, tmp_path:
     (key,) = world.keys(study)
     world.flip(key, at=700)  # inside the first instance
 
-    told = world.run("studies", "fetch", str(world.file), study, "--to", str(tmp_path), "--json", rc=3)
+    told = world.run("studies", "fetch", str(world.file), study, "--out", str(tmp_path), "--json", rc=3)
 
     assert study in told
     assert len(list(tmp_path.rglob("*.dcm"))) < len(held)

@@ -282,7 +282,7 @@ def assert_packed(it: Rehearsal, merged: tuple[Merge, ...]) -> None:
     count = 0
     for merge in merged:
         for study in (*studies_of(merge.old), *studies_of(merge.new)):
-            it.limosa("studies", "fetch", it.file, study, "--from", "archive", "--to", folder)
+            it.limosa("studies", "fetch", it.file, study, "--destination", "archive", "--out", folder)
     for file in sorted(folder.rglob("*.dcm")):
         judge(it, pydicom.dcmread(file), survivors, "the pack")
         count += 1

@@ -1,5 +1,6 @@
 """Servers that root starts live in a place that only root can arrange; nothing of a forgotten one stays."""
 
+import io
 import os
 import shutil
 import stat
@@ -11,7 +12,7 @@ import psutil
 import pytest
 
 from infra.embedded import home
-from infra.embedded.__main__ import remove_below
+from infra.embedded.__main__ import main
 from infra.embedded.postgres import EmbeddedPostgres
 from infra.embedded.process import ServerError, choose_ports, log_tail, replace_text
 from infra.embedded.seaweedfs import EmbeddedS3
@@ -94,8 +95,28 @@ def test_two_starts_at_once_make_one_server(tmp_path: Path) -> None:
 
     assert servers[0].pid is not None
     assert servers[0].pid == servers[1].pid
-    assert remove_below(tmp_path) == [tmp_path / "postgres"]
+    assert main([str(tmp_path), "--yes"]) == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_what_bears_the_mark_is_removed_and_nothing_without_a_yes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stranger" / "home").mkdir(parents=True)
+    (tmp_path / "stranger" / "lock").touch()
+    home.settle(tmp_path / "ours")
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+
+    assert main([str(tmp_path / "stranger"), "--yes"]) == 0
+    assert main([str(tmp_path)]) == 1
+    assert (tmp_path / "ours" / "home").exists()
+    assert main([str(tmp_path), "--yes"]) == 0
+
+    assert [path.name for path in tmp_path.iterdir()] == ["stranger"]
+    assert (tmp_path / "stranger" / "home").is_dir()
+    told = capsys.readouterr().err
+    assert "stranger holds no embedded server" in told
+    assert f"{tmp_path / 'ours'}\nThese servers will be stopped and all that they hold removed." in told
 
 
 def test_a_taken_port_is_named_by_the_servers_own_words(postgres_server: EmbeddedPostgres, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from cluster.cli import build
 from cluster.cli.exits import ended
 from perf.harness import Sample, Scale, Scenario
 from perf.machine import Machine, this_machine
-from perf.report import family, render, write_page
+from perf.report import OTHERS, family, render, write_page
 from perf.rows import AnotherMachine, Report, Row, read_report, write_report
 from perf.running import UnknownScenario, chosen, run_all
 from perf.scenarios import SCENARIOS
@@ -128,7 +128,9 @@ def test_a_page_is_written_with_plots_that_are_the_same_for_the_same_rows(tmp_pa
     assert first.plots == 3
     assert set(pictures) == {"receive-ct.svg", "memory.svg", "memory-rss.svg"}
     assert {path.name: path.read_bytes() for path in (tmp_path / "plots").iterdir()} == pictures
-    assert "(plots/receive-ct.svg)" in (tmp_path / "RESULTS.md").read_text()
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "(plots/receive-ct.svg)" in text
+    assert all(f"/docs/results/{other.name})" in text for other in OTHERS.glob("*.md"))
 
 
 class Still:

@@ -35,7 +35,7 @@ def slice_of(folder: Path, number: int, **values: str) -> str:
 def test_numbers_are_shown_with_their_places_and_the_report_is_written(tmp_path: Path) -> None:
     files = [slice_of(tmp_path, number) for number in (1, 2)]
 
-    ended = CliRunner().invoke(build(), ["dose", "read", *files, "--write", str(tmp_path / "out"), "--json"])
+    ended = CliRunner().invoke(build(), ["dose", "read", *files, "--out", str(tmp_path / "out"), "--json"])
 
     told = json.loads(ended.output)
     dlp = next(row for row in told["numbers"] if row["event"] == "1" and row["quantity"] == "dlp")
