@@ -75,16 +75,19 @@ class Run:
         *,
         watch: Callable[[Progress], None],
         watch_inventory: Callable[[InventoryProgress], None],
+        watch_plan: Callable[[int], None] = lambda studies: None,
         interrupted: Callable[[float], None] = lambda seconds: None,
     ) -> None:
-        """`watch` is called with each look at the ledger, from the calling thread; `interrupted` when a person ends
-        the run, with the seconds that its workers have for what they are writing."""
+        """`watch` is called with each look at the ledger, from the calling thread; `watch_plan` with the studies
+        decided so far; `interrupted` when a person ends the run, with the seconds that its workers have for what they
+        are writing."""
         self._job = job
         self._services = services
         self._ledger = ledger
         self._request = request
         self._watch = watch
         self._watch_inventory = watch_inventory
+        self._watch_plan = watch_plan
         self._interrupted = interrupted
         self._workers_now = "no worker was at work"
         self._movers: MoverPool | None = None
@@ -223,7 +226,7 @@ class Run:
         if self._request.phase in (Phase.INVENTORY, Phase.VALIDATE):
             return
         if self._job.identity is not None:
-            planner_of(self._job, self._ledger, registered).apply()
+            planner_of(self._job, self._ledger, registered, self._watch_plan).apply()
         make_revisions(self._job, self._ledger, only=self._request.studies)
         for name, destination_id in registered.destinations.items():
             after = 0

@@ -2,7 +2,7 @@
 retrieved, counted and let go."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from actors.dimse.incoming import Incoming
@@ -54,17 +54,24 @@ class Counter:
 
 
 def count_source(
-    source: Source, receiver: str, counter: Counter, studies: Sequence[ChosenStudy], *, quiet: timedelta
+    source: Source,
+    receiver: str,
+    counter: Counter,
+    studies: Sequence[ChosenStudy],
+    *,
+    quiet: timedelta,
+    report: Callable[[int], None] = lambda studies: None,
 ) -> None:
     """Three instances of each series of these studies are in the counter's tally; those that the source lists and
-    does not send count as unreadable.
+    does not send count as unreadable. `report` is called with the number of studies that are behind it.
 
     Raises
     ------
     SamplingRefused, SourceUnreachable
         The archive sends nothing to us, or is away.
     """
-    for study in studies:
+    for number, study in enumerate(studies):
+        report(number)
         try:
             listed = source.list_instances(study.study_uid)
         except SourceUnending:

@@ -1,7 +1,7 @@
 """Takes an audit: reads a sample of what was written, and where it was also sent to a DICOM service, what that gives
 back. The first, middle and last instance of each series are read, each by a range request."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from typing import TypeVar
@@ -36,7 +36,16 @@ class Auditor:
         self._options = {options.name: options for options in destinations}
         self._place = place
 
-    def take(self, *, job: str, at: datetime, destination: str, per_stratum: int, seed: str) -> Audited:
+    def take(
+        self,
+        *,
+        job: str,
+        at: datetime,
+        destination: str,
+        per_stratum: int,
+        seed: str,
+        report: Callable[[int, int], None] = lambda studies, of: None,
+    ) -> Audited:
         """The sample is read and counted.
 
         Raises
@@ -48,7 +57,8 @@ class Auditor:
         tally = Tally()
         trip: RoundTrip | None = None
         keeps_bytes = True
-        for one in chosen:
+        for number, one in enumerate(chosen):
+            report(number, len(chosen))
             original = self._fetch(one, None)
             if original is None:
                 continue

@@ -15,7 +15,8 @@ from actors.destination_options import DestinationOptions, DimseOptions
 from cluster.audit.document import Audited, document_of
 from cluster.audit.source import Counter, count_source
 from cluster.audit.take import Auditor
-from cluster.cli.arguments import AsJson, DecidedBy, JobFile, printer, texts
+from cluster.cli.arguments import AsJson, DecidedBy, JobFile, Quiet, printer, texts
+from cluster.cli.doing import Told, doing
 from cluster.cli.exits import Exit, Stop
 from cluster.cli.reports import report_files, write_reports
 from cluster.inventory.sample import SamplingRefused
@@ -99,6 +100,7 @@ def take(
     report: Annotated[
         list[Path] | None, typer.Option(help="Write the audit as .html or .json; may be given several times.")
     ] = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
     reports = report_files(report, FORMS)
@@ -107,14 +109,14 @@ def take(
     with services(job) as running:
         url = running.ledger.resolved()
         migrate(url)
-        with Ledger(url, pool_size=2) as ledger:
+        with Ledger(url, pool_size=2) as ledger, doing(quiet) as tell:
             if origin is None:
                 written = ledger.audits.chosen(per_stratum=1, seed=seed)
                 origin = Origin.WRITTEN if written else Origin.SOURCE
             if origin is Origin.WRITTEN:
-                found = _of_written(job, ledger, running.destinations, name, sample, seed)
+                found = _of_written(job, ledger, running.destinations, name, sample, seed, tell)
             else:
-                found = _of_source(job, ledger, running.destinations, name, sample, seed)
+                found = _of_source(job, ledger, running.destinations, name, sample, seed, tell)
     document = document_of(found)
     write_reports(reports, FORMS, document)
     _show(document, reports, as_json)
@@ -123,27 +125,39 @@ def take(
 
 
 def _of_written(
-    job: Job, ledger: Ledger, destinations: Sequence[DestinationOptions], name: str, sample: int, seed: str
+    job: Job, ledger: Ledger, destinations: Sequence[DestinationOptions], name: str, sample: int, seed: str, tell: Told
 ) -> Audited:
     spool = Spool(job.state_dir / "audit")
     try:
         place = LandingPlace(spool, MemoryBudget(MEMORY), IN_MEMORY)
         return Auditor(ledger, destinations, place).take(
-            job=job.job.name, at=datetime.now(UTC), destination=name, per_stratum=sample, seed=seed
+            job=job.job.name,
+            at=datetime.now(UTC),
+            destination=name,
+            per_stratum=sample,
+            seed=seed,
+            report=lambda done, of: tell_audit(tell, done, of),
         )
     finally:
         spool.close()
 
 
 def _of_source(
-    job: Job, ledger: Ledger, destinations: Sequence[DestinationOptions], name: str, sample: int, seed: str
+    job: Job, ledger: Ledger, destinations: Sequence[DestinationOptions], name: str, sample: int, seed: str, tell: Told
 ) -> Audited:
     counter = Counter()
     chosen = ledger.audits.chosen(per_stratum=sample, seed=seed, written=False)
     if chosen:
         try:
             with ledger.job_lock(job.job.name), receiving(job, ledger, counter.take) as (source, receiver):
-                count_source(source, receiver, counter, chosen, quiet=job.source.quiet)
+                count_source(
+                    source,
+                    receiver,
+                    counter,
+                    chosen,
+                    quiet=job.source.quiet,
+                    report=lambda done: tell_audit(tell, done, len(chosen)),
+                )
         except SamplingRefused as error:
             raise Stop(f"{error}: have its administrator register it; `limosa check` says with which port.") from None
         except OSError as error:
@@ -161,6 +175,11 @@ def _of_source(
         round_trip=None,
         decisions=ledger.audits.decisions(name),
     )
+
+
+def tell_audit(tell: Told, done: int, of: int) -> None:
+    """How far an audit is went to `tell`."""
+    tell("audit", f"{done} of {of} studies looked at", studies=done, of=of)
 
 
 def decide(

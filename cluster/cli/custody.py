@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 
 import typer
 
-from cluster.cli.arguments import AsJson, JobFile, StudyUid, given_uid, printer, texts
+from cluster.cli.arguments import AsJson, JobFile, Quiet, StudyUid, given_uid, printer, texts
+from cluster.cli.doing import doing
 from cluster.cli.exits import Exit, Stop
 from cluster.cli.worklist import StudyUids
 from cluster.job import load_job
@@ -62,14 +63,15 @@ def show(job_file: JobFile, study_uid: StudyUid, as_json: AsJson = False) -> Non
     printer(as_json).rows("custody", ("seq", "at", "event", "actor", "payload", "hash"), [asdict(e) for e in chain])
 
 
-def verify(job_file: JobFile, study_uids: StudyUids = None, as_json: AsJson = False) -> int:
+def verify(job_file: JobFile, study_uids: StudyUids = None, quiet: Quiet = False, as_json: AsJson = False) -> int:
     named = [given_uid("STUDY_UID", text) for text in study_uids or ()]
     studies = links = broken = 0
     listed: list[BrokenChain] = []
-    with open_ledger(load_job(job_file)) as ledger:
+    with open_ledger(load_job(job_file)) as ledger, doing(quiet) as tell:
         for chain in _named(ledger, named) if named else _all(ledger):
             studies += 1
             links += len(chain.entries)
+            tell("custody", f"{studies} studies, {links} links", studies=studies, links=links)
             if (found := chain.broken()) is not None:
                 broken += 1
                 if len(listed) < SHOWN:

@@ -2,17 +2,16 @@
 
 import csv
 import io
-import sys
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.status import Status
 
-from cluster.cli.arguments import AsJson, JobFile, printer, texts
+from cluster.cli.arguments import AsJson, JobFile, Quiet, printer, texts
+from cluster.cli.doing import Told, doing
 from cluster.cli.exits import Exit, Stop
 from cluster.cli.reports import report_files, write_report, write_reports
 from cluster.inventory.baseline import Baseline, open_baseline
@@ -23,7 +22,6 @@ from cluster.inventory.take import Pass, take_inventory
 from cluster.inventory.walk import Progress
 from cluster.job import Job, load_job
 from cluster.logs import start_log
-from cluster.output import Form, Output
 from cluster.profile import informed
 from cluster.registry import register_job
 from cluster.reports.counting import count
@@ -81,23 +79,24 @@ def inventory(
     differences: Annotated[
         Path | None, typer.Option(help="With --export: write what differs as CSV. It holds patients' numbers.")
     ] = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
     reports = report_files(report, FORMS)
     job = load_job(job_file)
     start_log(job.state_dir, "inventory")
     out = printer(as_json)
-    with open_ledger(job) as ledger, _moving_line(out) as line:
+    with open_ledger(job) as ledger, doing(quiet) as tell:
         # Only to read the ledger, nobody has to stop.
         holding: AbstractContextManager[object] = ledger.job_lock(job.job.name)
         with nullcontext() if which is Pass.NOTHING and not sample and export is None else holding:
             source_id = register_job(job, ledger).sources[job.source.name]
             job = informed(job, ledger.jobs.profile(job.source.name))
-            done = _ask(job, ledger, which, days, line)
+            done = _ask(job, ledger, which, days, tell)
             baseline = None if export is None else _baseline(export, column or [], job.source.profile.charset)
             told = {} if baseline is None else _hold_against(baseline, differences, ledger, source_id)
             if sample:
-                _look(job, ledger, sample, line)
+                _look(job, ledger, sample, tell)
         seen = ledger.inventory.seen(source_id)
         cap = informed(job, ledger.jobs.profile(job.source.name)).find_cap
         doubts = sum(number for (kind, _), number in ledger.exceptions.counts().items() if kind in DOUBTS)
@@ -110,32 +109,36 @@ def inventory(
     return Exit.EXCEPTIONS if doubts else Exit.DONE
 
 
-def _ask(job: Job, ledger: Ledger, which: Pass, days: int | None, line: Status | None) -> Progress:
+def _ask(job: Job, ledger: Ledger, which: Pass, days: int | None, tell: Told) -> Progress:
     def report(now: Progress) -> None:
-        if line is not None:
-            line.update(f"{now.stage} {now.day or ''}: {now.asked} asked, {now.rows} answers, {now.new} new")
+        told = f"{now.stage} {now.day or ''}: {now.asked} asked, {now.rows} answers, {now.new} new"
+        tell("inventory", told, stage=now.stage, asked=now.asked, new=now.new)
 
     with asking(job, ledger) as source:
         return take_inventory(job, ledger, source, which=which, days=days, report=report)
 
 
-def _look(job: Job, ledger: Ledger, wanted: int, line: Status | None) -> None:
+def _look(job: Job, ledger: Ledger, wanted: int, tell: Told) -> None:
     """The ledger has a sample of `wanted` studies, what earlier ones looked into included."""
-
-    def report(now: SampleProgress) -> None:
-        if line is not None:
-            line.update(f"sample: {now.done} of {now.wanted} studies; {now.damaged} damaged, {now.absent} not sent")
 
     today = datetime.now(UTC).date()
     studies = ledger.samples.pick(spread(ledger.baselines.groups(today), wanted), job.job.name)
     shelf = Shelf()
     try:
         with receiving(job, ledger, shelf.take) as (source, receiver):
-            Sampler(source, shelf, ledger, receiver=receiver, quiet=job.source.quiet).look_into(studies, report)
+            Sampler(source, shelf, ledger, receiver=receiver, quiet=job.source.quiet).look_into(
+                studies, lambda now: tell_sample(tell, now)
+            )
     except SamplingRefused as error:
         raise Stop(f"{error}: have its administrator register it; `limosa check` says with which port.") from None
     except OSError as error:
         raise Stop(f"{job.receivers[0].ae_title} cannot listen: {error.strerror}. End what has its port.") from None
+
+
+def tell_sample(tell: Told, now: SampleProgress) -> None:
+    """How far a sample is went to `tell`."""
+    told = f"sample: {now.done} of {now.wanted} studies; {now.damaged} damaged, {now.absent} not sent"
+    tell("sample", told, **asdict(now))
 
 
 def _baseline(path: Path, given: list[str], charset: str) -> Baseline:
@@ -203,10 +206,3 @@ def summary(done: Progress, seen: SeenCounts, cap: int | None, doubts: int, samp
         "sampled_studies": sampled,
         "open_exceptions": doubts,
     }
-
-
-def _moving_line(out: Output) -> AbstractContextManager[Status | None]:
-    """A line that moves, on a terminal; nothing elsewhere."""
-    if out.form is Form.TABLE and sys.stderr.isatty():
-        return Console(stderr=True).status("asking")
-    return nullcontext()

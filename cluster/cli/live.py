@@ -10,12 +10,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from cluster.cli.doing import LINE_SECONDS
 from cluster.inventory.walk import Progress as InventoryProgress
 from cluster.output import Form, Output
 from cluster.progress import Pace, Progress, Rates
-
-LINE_SECONDS = 5.0
-"""Between two progress lines where no person watches: 17,000 a day."""
 
 
 class View:
@@ -24,6 +22,8 @@ class View:
     def show(self, progress: Progress) -> None: ...
 
     def show_inventory(self, progress: InventoryProgress) -> None: ...
+
+    def show_plan(self, studies: int) -> None: ...
 
     def interrupted(self, seconds: float) -> None:
         """A person ended the run, and it takes a moment."""
@@ -51,6 +51,10 @@ class LineView(View):
             self._out.event(
                 {"event": "inventory", "stage": progress.stage, "asked": progress.asked, "new": progress.new}
             )
+
+    def show_plan(self, studies: int) -> None:
+        if self._due():
+            self._out.event({"event": "plan", "studies": studies})
 
     def interrupted(self, seconds: float) -> None:
         self._out.event({"event": "interrupted", "seconds": seconds})
@@ -82,6 +86,9 @@ class PanelView(View):
                 f"inventory, {progress.stage} {progress.day or ''}: {progress.asked} asked, {progress.new} new studies"
             )
         )
+
+    def show_plan(self, studies: int) -> None:
+        self._live.update(Text(f"plan: {studies} studies decided"))
 
 
 @contextmanager

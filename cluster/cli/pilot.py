@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from cluster.cli.arguments import AsJson, JobFile, Quiet, printer, texts
+from cluster.cli.doing import Told, doing
 from cluster.cli.exits import Exit, Stop
+from cluster.cli.inventory import tell_sample
 from cluster.cli.reports import Writer, report_files, write_reports
 from cluster.cli.run import Pause, execute, view_of
 from cluster.inventory.sample import Sampler, Shelf
@@ -75,7 +77,8 @@ def pilot(
             return _foresee(job, ledger, days, limit, out)
         if again or not ledger.pilots.days():
             _begin(job, ledger, days, limit)
-        _look(job, ledger)
+        with doing(quiet) as tell:
+            _look(job, ledger, tell)
         chosen = tuple(one.study_uid for one in ledger.pilots.studies())
         # What `run` tells is in the figures, and more.
         silent = Output(Form.JSON, StringIO())
@@ -117,7 +120,7 @@ def _begin(job: Job, ledger: Ledger, days: int, limit: int) -> None:
     ledger.pilots.begin({day: (studies, moved, why) for day, studies, moved, why in rows}, job.job.name)
 
 
-def _look(job: Job, ledger: Ledger) -> None:
+def _look(job: Job, ledger: Ledger, tell: Told) -> None:
     """Whose device made each study of the pilot is known, as far as the archive sends an image: failures are grouped by
     it, and what fails leaves no image behind."""
     studies = ledger.pilots.unsampled()
@@ -128,7 +131,7 @@ def _look(job: Job, ledger: Ledger) -> None:
     try:
         with ledger.job_lock(job.job.name), receiving(job, ledger, shelf.take) as (source, receiver):
             sampler = Sampler(source, shelf, ledger, receiver=receiver, quiet=job.source.quiet)
-            sampler.look_into(studies, lambda progress: None)
+            sampler.look_into(studies, lambda now: tell_sample(tell, now))
     except OSError as error:
         raise Stop(f"{job.receivers[0].ae_title} cannot listen: {error.strerror}. End what has its port.") from None
 

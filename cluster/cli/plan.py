@@ -1,14 +1,12 @@
 """plan: decide whose every study is and what its accession number becomes, before anything moves."""
 
-import sys
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.status import Status
 
 from cluster.cli.arguments import AsJson, JobFile, Quiet, printer, texts
+from cluster.cli.doing import doing
 from cluster.cli.exits import Exit
 from cluster.cli.identity_files import identity_of
 from cluster.job import load_job
@@ -44,13 +42,14 @@ def plan(
 ) -> int:
     job = load_job(job_file)
     identity_of(job)
-    console = Console(stderr=True, quiet=quiet or not sys.stderr.isatty())
-    with open_ledger(job) as ledger, Status("deciding", console=console) as status:
+    with open_ledger(job) as ledger, doing(quiet) as tell:
         registered = register_job(job, ledger)
-        planner = planner_of(job, ledger, registered, lambda studies: status.update(f"{studies} studies decided"))
+        planner = planner_of(
+            job, ledger, registered, lambda studies: tell("plan", f"{studies} studies decided", studies=studies)
+        )
         report = planner.apply() if apply else planner.preview()
         if apply:
-            status.update("making revisions")
+            tell("revisions", "making revisions")
             make_revisions(job, ledger)
     out = printer(as_json)
     out.record(document(report)) if as_json else _show(report, out)

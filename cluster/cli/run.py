@@ -143,6 +143,7 @@ def execute(
                 request,
                 watch=view.show,
                 watch_inventory=view.show_inventory,
+                watch_plan=view.show_plan,
                 interrupted=view.interrupted,
             )
             try:

@@ -101,6 +101,18 @@ def test_a_report_from_the_ledger_alone_asks_nobody(baseline: Any, world: Any, t
     assert json.loads((tmp_path / "r.json").read_text())["totals"] == baseline[0]["baseline"]["totals"]
 
 
+def test_where_nobody_watches_progress_is_lines_of_json(
+    baseline: Any, world: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inventory(world.file, which=Pass.DELTA, days=1)
+    first, *_ = map(json.loads, capsys.readouterr().err.splitlines())
+    inventory(world.file, which=Pass.DELTA, days=1, quiet=True)
+
+    assert first["event"] == "inventory"
+    assert first["asked"] >= 1
+    assert capsys.readouterr().err == ""
+
+
 def test_a_report_of_another_form_is_refused_before_anything_is_asked(world: Any) -> None:
     with pytest.raises(Stop, match=r"\.html, \.json or \.csv"):
         inventory(world.file, report=[Path("baseline.pdf")])
