@@ -18,7 +18,7 @@ class ExceptionCommands(CommandGroup):
         "show": Entry("cluster.cli.exceptions_list", "Show one exception with its evidence and remedy."),
         "assign": Entry("cluster.cli.exceptions_list", "Give exceptions to the person who works through them."),
         "resolve": Entry(
-            "cluster.cli.exceptions_list", "Close exceptions, and put their studies back to work or aside."
+            "cluster.cli.exceptions_resolve", "Close exceptions, and put their studies back to work or aside."
         ),
         "reconcile": Entry(
             "cluster.cli.exceptions_reconcile",

@@ -1,7 +1,6 @@
 """exceptions: the list a person works through."""
 
 import csv
-import getpass
 import json
 import os
 import sys
@@ -12,13 +11,12 @@ from typing import Annotated, TextIO
 
 import typer
 
-from cluster.cli.arguments import AsJson, DecidedBy, JobFile, printer, texts
+from cluster.cli.arguments import AsJson, JobFile, printer, texts
 from cluster.cli.exits import Exit, Stop
 from cluster.exception_classes import exception_classes, nearest
 from cluster.job import load_job
 from cluster.output import plain
 from cluster.services import open_ledger
-from storage.ledger.exceptions import Resolution
 from storage.ledger.ledger import Ledger
 from storage.ledger.records import OpenProblem
 
@@ -60,17 +58,6 @@ def add_to(app: typer.Typer) -> None:
         ),
     )(show)
     app.command(
-        "resolve",
-        **texts(
-            "Close exceptions, and put their studies back to work or aside.",
-            "limosa exceptions resolve move.toml 17 18 --as retry --by m.keller",
-            "limosa exceptions resolve move.toml --kind INCOMPLETE_STUDY --as retry",
-            more="Acknowledge them, retry where work stopped, renew the studies as new revisions, accept what the plan "
-            "proposes for them, or exclude them. "
-            "With --kind all that are open of a class, after a question that names their number.",
-        ),
-    )(resolve)
-    app.command(
         "assign",
         **texts(
             "Give exceptions to the person who works through them.",
@@ -97,7 +84,7 @@ def list_open(
     as_json: AsJson = False,
 ) -> None:
     with open_ledger(load_job(job_file)) as ledger:
-        chosen = _class(ledger, kind)
+        chosen = class_of(ledger, kind)
         rows = ledger.exceptions.list_open(kind=chosen, owner=owner, limit=limit)
         count = sum(n for (name, _), n in ledger.exceptions.counts(owner).items() if chosen in (None, name))
     columns = ("exception_id", "kind", "severity", "blocking", "study_uid", "destination", "times_seen", "last_seen")
@@ -114,42 +101,6 @@ def show(job_file: JobFile, exception_id: Number, as_json: AsJson = False) -> No
     printer(as_json).record(asdict(rows[0]))
 
 
-def resolve(
-    job_file: JobFile,
-    resolution: Annotated[Resolution, typer.Option("--as", help="What was decided.", show_default=False)],
-    numbers: Numbers = None,
-    kind: Kind = None,
-    by: DecidedBy = "",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask no question.")] = False,
-    as_json: AsJson = False,
-) -> int:
-    if bool(numbers) == (kind is not None):
-        raise Stop("give either exceptions by ID or --kind CLASS")
-    out = printer(as_json)
-    done = 0
-    left: dict[int, str] = {}
-    with open_ledger(load_job(job_file)) as ledger:
-        if numbers:
-            chosen: Iterable[int] = dict.fromkeys(numbers)
-        else:
-            chosen = _all_of_class(ledger, kind, resolution, yes)
-        for number in chosen:
-            try:
-                ledger.exceptions.resolve(number, resolution, by=by or getpass.getuser())
-                done += 1
-            except (LookupError, ValueError) as error:
-                left[number] = str(error.args[0])
-    if as_json:
-        rows = [{"exception_id": number, "why": why} for number, why in left.items()]
-        out.record({"resolved": done, "resolution": resolution, "left": rows})
-    elif done:
-        work = ", and their studies wait for the next run" if resolution in (Resolution.RETRY, Resolution.RENEW) else ""
-        out.say(f"{_exceptions(done)} resolved: {resolution.value}{work}.")
-    for number, why in left.items():
-        sys.stderr.write(f"limosa: exception {number} was left as it is: {why}\n")
-    return Exit.FAULT if left else Exit.DONE
-
-
 def assign(
     job_file: JobFile,
     owner: Annotated[str, typer.Option("--to", metavar="NAME", help="Who works through them.", show_default=False)],
@@ -162,36 +113,25 @@ def assign(
     if not owner.isprintable() or not 1 <= len(owner.strip()) <= OWNER_LIMIT:
         raise Stop(f"--to wants a name of at most {OWNER_LIMIT} characters")
     with open_ledger(load_job(job_file)) as ledger:
-        chosen = list(numbers or (row.exception_id for row in _pages(ledger, _class(ledger, kind), None)))
+        chosen = list(numbers or (row.exception_id for row in pages(ledger, class_of(ledger, kind), None)))
         done = ledger.exceptions.assign(chosen, owner.strip())
     left = sorted({*chosen} - {*done})
     out = printer(as_json)
     if as_json:
         out.record({"assigned": len(done), "owner": owner.strip(), "left": left})
     else:
-        out.say(f"{_exceptions(len(done))} assigned to {owner.strip()}.")
+        out.say(f"{counted(len(done))} assigned to {owner.strip()}.")
     for number in left:
         sys.stderr.write(f"limosa: exception {number} is not open\n")
     return Exit.FAULT if left else Exit.DONE
 
 
-def _all_of_class(ledger: Ledger, kind: str | None, resolution: Resolution, yes: bool) -> Iterator[int]:
-    """The ids of all open exceptions of the class, once a person has agreed to their number."""
-    chosen = _class(ledger, kind)
-    count = sum(n for (name, _), n in ledger.exceptions.counts().items() if name == chosen)
-    question = f"{_exceptions(count)} of {chosen} will be resolved as {resolution.value}."
-    if count and not yes:
-        if not sys.stdin.isatty():
-            raise Stop(f"{question} Nobody can be asked here: add --yes.")
-        typer.confirm(f"{question} Go on?", abort=True, err=True)
-    return (row.exception_id for row in _pages(ledger, chosen, None))
-
-
-def _exceptions(count: int) -> str:
+def counted(count: int) -> str:
+    """Such as "2 exceptions"."""
     return f"{count} exception{'' if count == 1 else 's'}"
 
 
-def _class(ledger: Ledger, kind: str | None) -> str | None:
+def class_of(ledger: Ledger, kind: str | None) -> str | None:
     """The class as it is written; one of another version counts when the ledger has it."""
     if kind is None:
         return None
@@ -210,7 +150,7 @@ def export(
     owner: Owner = None,
 ) -> None:
     with open_ledger(load_job(job_file)) as ledger:
-        chosen = _class(ledger, kind)
+        chosen = class_of(ledger, kind)
         try:
             descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
@@ -218,9 +158,9 @@ def export(
         except OSError as error:
             raise Stop(f"{file} cannot be written: {(error.strerror or 'failed').lower()}") from None
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as opened:
-            rows = _pages(ledger, chosen, owner)
+            rows = pages(ledger, chosen, owner)
             count = (_write_json if file.suffix.lower() == ".json" else _write_csv)(opened, rows)
-    printer(False).say(f"{_exceptions(count)} written to {file}.")
+    printer(False).say(f"{counted(count)} written to {file}.")
 
 
 def _write_csv(opened: TextIO, rows: Iterable[OpenProblem]) -> int:
@@ -250,7 +190,8 @@ def _cell(value: object) -> object:
     return f"'{text}" if isinstance(text, str) and text[:1] in ("=", "+", "-", "@") else text
 
 
-def _pages(ledger: Ledger, kind: str | None, owner: str | None) -> Iterator[OpenProblem]:
+def pages(ledger: Ledger, kind: str | None, owner: str | None) -> Iterator[OpenProblem]:
+    """The open exceptions of a class and a person, where given, in order of their ids."""
     after = 0
     while rows := ledger.exceptions.list_open(kind=kind, owner=owner, after=after, limit=PAGE):
         yield from rows

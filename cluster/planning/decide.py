@@ -80,20 +80,20 @@ class Planner:
 
     def preview(self) -> PlanReport:
         """The plan as it would be; nothing is changed. Raises `PlanRefused`."""
-        with self._session() as session:
+        with self._session(applies=False) as session:
             return self._decide(session)
 
     def apply(self) -> PlanReport:
         """The plan holds: studies that are held have their exceptions, studies whose decision changed wait for a
         revision. Raises `PlanRefused`."""
-        with self._session() as session:
+        with self._session(applies=True) as session:
             report = self._decide(session)
             report.applied = session.apply(self.fingerprint, self._rules)
             return report
 
-    def _session(self) -> Any:
+    def _session(self, *, applies: bool) -> Any:
         unmatched = "note" if self._accession is None else self._accession.unmatched
-        return self._ledger.decisions.plan(self._source_id, classes_for(unmatched))
+        return self._ledger.decisions.plan(self._source_id, classes_for(unmatched), applies=applies)
 
     def _decide(self, session: Deciding) -> PlanReport:
         files = self._ledger.identity.files()

@@ -27,18 +27,21 @@ from storage.ledger.deciding_sql import (
     STOP,
     STOP_DELIVERIES,
     STUDIES,
+    SUPERSEDE,
     TALLY,
     TWINS,
 )
 from storage.ledger.pool import Connection, Pool
 from storage.ledger.records import Json, Severity
 
+SUPERSEDED = "superseded"
+"""The resolution of what was opened for a proposal that the plan does not make any more."""
+
 PAGE = 10_000
 """Studies read, decided and applied at a time: about a second of work."""
 
-
-_LOCK = 0x9_1A4
-"""Key of the advisory lock that one plan holds."""
+PLAN_LOCK = 0x9_1A4
+"""Key of the advisory lock that a plan holds while it changes anything; whoever accepts a proposal shares it."""
 
 
 class ListedStudy(NamedTuple):
@@ -138,7 +141,8 @@ class PlanApplied:
 class Deciding:
     """The session of one plan."""
 
-    def __init__(self, conn: Connection, source_id: int, classes: Sequence[PlanClass]) -> None:
+    def __init__(self, conn: Connection, source_id: int, classes: Sequence[PlanClass], *, applies: bool) -> None:
+        """`applies`: the plan will be carried out."""
         self._conn = conn
         self._source_id = source_id
         self._classes = {one.kind: one for one in classes}
@@ -146,9 +150,11 @@ class Deciding:
             "review": [one.kind for one in classes if one.verdict == "review"],
             "conflict": [one.kind for one in classes if one.verdict == "conflict"],
             "kinds": [one.kind for one in classes],
+            "superseded": SUPERSEDED,
         }
-        # Two plans at once would each undo what the other did; the second waits.
-        conn.execute("select pg_advisory_lock(%s)", (_LOCK,))
+        # Two plans at once would each undo what the other did; the second waits. One that is only looked at waits for
+        # those that change something, and keeps nobody waiting but them.
+        conn.execute(f"select pg_advisory_lock{'' if applies else '_shared'}(%s)", (PLAN_LOCK,))
         conn.execute(CREATE)
 
     def studies(self) -> Iterator[tuple[ListedStudy, ...]]:
@@ -232,6 +238,7 @@ class Deciding:
     def _apply_page(self, values: dict[str, Any], done: PlanApplied) -> None:
         conn = self._conn
         with conn.transaction():
+            conn.execute(SUPERSEDE, values)
             done.decided += conn.execute(DECIDE, values).rowcount
             for kind, severity, remedy, holds in self._told():
                 told = {"kind": kind, "severity": severity, "remedy": remedy, "blocking": holds}
@@ -267,10 +274,11 @@ class Decisions:
         self._pool = pool
 
     @contextmanager
-    def plan(self, source_id: int, classes: Sequence[PlanClass]) -> Generator[Deciding]:
-        """A plan of all studies of the source; what is not applied when the block ends is forgotten."""
+    def plan(self, source_id: int, classes: Sequence[PlanClass], *, applies: bool) -> Generator[Deciding]:
+        """A plan of all studies of the source, carried out by `Deciding.apply` where it `applies`; what is not applied
+        when the block ends is forgotten."""
         with self._pool.lone_connection("plan identities") as conn:
-            yield Deciding(conn, source_id, classes)
+            yield Deciding(conn, source_id, classes, applies=applies)
 
     def of_study(self, study_uid: str) -> Decision | None:
         """What holds about the study; None where nothing was decided."""

@@ -73,17 +73,34 @@ where (h.digest, h.held, h.verdict, h.classes, h.evidence)
 # The bounds stand beside both tables of each join: Postgres hands on equality from one to the other, and no bounds, and
 # would read all studies for each page of the plan.
 
-# A study that a person holds or has left behind needs nobody else.
+# Before the decision that the row was opened for is another one: what differs is told in kind, never the values.
+SUPERSEDE: Final = """
+update exception e set resolved_at = limosa_now(), resolved_by = 'plan', resolution = %(superseded)s,
+  evidence = e.evidence || jsonb_build_object('changed', case when e.proposal is null then '[]'
+    else to_jsonb(differing_keys(h.content, d.content)) end)
+from deciding d join study s using (study_key) left join decision h using (study_key)
+where d.study_key >= %(first)s and d.study_key < %(next)s
+  and s.study_key >= %(first)s and s.study_key < %(next)s
+  and e.study_key >= %(first)s and e.study_key < %(next)s and e.study_key = d.study_key and e.resolved_at is null
+  and e.kind = any (%(kinds)s) and e.kind = any (d.open) and e.sop_uid is null and e.proposal is distinct from d.digest
+  and s.state not in ('held', 'excluded')"""
+
+# A study that a person holds or has left behind needs nobody else. The row before, where another proposal took its
+# place, hands on who works through it.
 OPEN: Final = """
-insert into exception as e (study_key, kind, severity, blocking, remedy, owner, evidence)
-select d.study_key, %(kind)s, %(severity)s::severity, %(blocking)s, %(remedy)s, 'operator', d.evidence
-from deciding d join study s using (study_key)
+insert into exception as e (study_key, kind, severity, blocking, remedy, owner, proposal, evidence)
+select d.study_key, %(kind)s, %(severity)s::severity, %(blocking)s, %(remedy)s, coalesce(p.owner, 'operator'),
+  d.digest, d.evidence || case when p.owner is null then '{}' else jsonb_build_object('supersedes', p.exception_id) end
+from deciding d join study s using (study_key) left join lateral (
+  select l.exception_id, case when l.resolution = %(superseded)s then l.owner end as owner from exception l
+  where l.study_key = d.study_key and l.kind = %(kind)s and l.sop_uid is null
+  order by l.exception_id desc limit 1) p on true
 where d.study_key >= %(first)s and d.study_key < %(next)s
   and s.study_key >= %(first)s and s.study_key < %(next)s and %(kind)s = any (d.open)
   and s.state not in ('held', 'excluded')
 on conflict (kind, study_key, sop_uid, destination_id) where resolved_at is null do update set
   last_seen = limosa_now(), times_seen = e.times_seen + 1, severity = excluded.severity, blocking = excluded.blocking,
-  remedy = excluded.remedy, evidence = e.evidence || excluded.evidence"""
+  remedy = excluded.remedy, proposal = excluded.proposal, evidence = e.evidence || excluded.evidence"""
 
 CLOSE: Final = """
 update exception e set resolved_at = limosa_now(), resolved_by = 'plan', resolution = 'settled'

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
@@ -13,6 +12,7 @@ from storage.ledger.custody import append
 from storage.ledger.lifecycle import DeliveryState, StudyState
 from storage.ledger.pool import Connection, Pool
 from storage.ledger.records import CustodyNote, Json, OpenProblem, Problem, Severity
+from storage.ledger.resolving import Resolution, carry_out, resolve
 
 SETTLED = "settled"
 """The resolution of what nobody had to resolve: its cause is gone."""
@@ -21,21 +21,6 @@ REOPENED_WITHIN = timedelta(days=30)
 EARLIER_KEPT = 100
 """Differing evidence kept of an exception that is met again and again: enough to work through by hand, and a row
 that a sender of nonsense cannot grow without end."""
-
-
-class Resolution(StrEnum):
-    """What a person decided."""
-
-    ACKNOWLEDGE = "acknowledge"
-    """Seen; nothing has to happen. Not for blocking ones."""
-    RETRY = "retry"
-    """Work goes on where it stopped, with its attempts counted anew."""
-    RENEW = "renew"
-    """The study is planned again, as a new revision, and delivered anew to every destination."""
-    EXCLUDE = "exclude"
-    """The study does not move."""
-    ACCEPT = "accept"
-    """The study moves as the plan proposes for it, whatever the rules say of it. Only for what a plan opened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,57 +84,23 @@ class Exceptions:
     def resolve(self, exception_id: int, resolution: Resolution, *, by: str) -> None:
         """The exception is closed and `resolution` is carried out; `by` goes into the custody chain.
 
-        What another open blocking exception still stops stays stopped.
+        What another open blocking exception still stops stays stopped. What is accepted or acknowledged is the
+        proposal that the row was opened for, and no other.
 
         Raises
         ------
         LookupError
             No open exception has this id.
+        Superseded
+            The plan proposes something else today.
+        PlanUnderWay
+            A plan is being made, and was not done after `PLAN_PATIENCE`.
         ValueError
             The resolution does not fit: acknowledging what blocks, renewing what concerns no study, accepting what no
             plan proposed.
         """
         with self._pool.transaction("resolve exception") as conn:
-            row = conn.execute(
-                "select e.study_key, s.study_uid, e.delivery_id, e.blocking, e.kind from exception e"
-                " left join study s using (study_key) where exception_id = %s and resolved_at is null",
-                (exception_id,),
-            ).fetchone()
-            if row is None:
-                raise LookupError(f"no open exception {exception_id}")
-            study_key, study_uid, delivery_id, blocking, kind = row
-            decided = _decided(conn, study_key, kind)
-            if resolution is Resolution.ACCEPT and decided is None:
-                raise ValueError(f"{kind} is nothing that a plan proposed: retry, renew or exclude")
-            if resolution is Resolution.ACKNOWLEDGE and blocking:
-                others = "retry, renew or exclude" if decided is None else "accept, retry, renew or exclude"
-                raise ValueError(f"{kind} blocks: {others}")
-            if resolution in (Resolution.RENEW, Resolution.EXCLUDE) and study_key is None:
-                raise ValueError(f"{kind} concerns no study")
-            if study_key is not None:
-                conn.execute("select from study where study_key = %s for no key update", (study_key,))
-            closed = conn.execute(
-                "update exception set resolved_at = limosa_now(), resolved_by = %s, resolution = %s"
-                " where exception_id = %s and resolved_at is null",
-                (by, resolution, exception_id),
-            ).rowcount
-            if closed != 1:
-                raise LookupError(f"no open exception {exception_id}")
-            if study_key is None:
-                return
-            if decided is not None and resolution in (Resolution.ACCEPT, Resolution.ACKNOWLEDGE):
-                conn.execute(_ACCEPT, (study_key, kind, decided, by))
-            again = decided is not None and resolution in (Resolution.ACCEPT, Resolution.RETRY)
-            # What a plan stopped goes on with the next plan only: what was planned before may be what is wrong.
-            _carry_out(
-                conn,
-                Resolution.RENEW if again else resolution,
-                study_key=study_key,
-                delivery_id=delivery_id,
-                corrected=again,
-            )
-            note = CustodyNote(event="exception_resolved", payload={"kind": kind, "resolution": resolution.value})
-            append(conn, study_key=study_key, study_uid=study_uid, actor=by, note=note)
+            resolve(conn, exception_id, resolution, by=by)
 
     def causes(self, closer: str, *, after: int = 0, limit: int = 1_000) -> tuple[Cause, ...]:
         """Open exceptions, and those that `closer` has settled within `REOPENED_WITHIN`, in order of their ids."""
@@ -171,7 +122,7 @@ class Exceptions:
             kind, study_key, delivery_id, blocking = row
             if study_key is not None:
                 if blocking:
-                    _carry_out(conn, Resolution.RETRY, study_key=study_key, delivery_id=delivery_id, corrected=False)
+                    carry_out(conn, Resolution.RETRY, study_key=study_key, delivery_id=delivery_id, corrected=False)
                 _note(conn, "exception_resolved", study_key, by, {"kind": kind, "resolution": SETTLED})
         return True
 
@@ -208,7 +159,8 @@ class Exceptions:
         with self._pool.transaction("list exceptions") as conn:
             rows = conn.cursor(row_factory=class_row(OpenProblem)).execute(
                 "select e.exception_id, e.kind, e.severity, e.blocking, s.study_uid, e.sop_uid,"
-                " x.name as destination, e.evidence, e.remedy, e.owner, e.first_seen, e.last_seen, e.times_seen"
+                " x.name as destination, e.evidence, e.remedy, e.owner, e.first_seen, e.last_seen, e.times_seen,"
+                " encode(e.proposal, 'hex') as proposal"
                 " from exception e left join study s using (study_key) left join destination x using (destination_id)"
                 " where e.resolved_at is null and (%(kind)s::text is null or e.kind = %(kind)s)"
                 " and (%(owner)s::text is null or e.owner = %(owner)s)"
@@ -273,45 +225,6 @@ def stop_studies(conn: Connection, study_keys: Sequence[int]) -> None:
     )
 
 
-def _decided(conn: Connection, study_key: int | None, kind: str) -> bytes | None:
-    """Digest of what the plan proposes for the study, if a plan is what says this of it."""
-    if study_key is None:
-        return None
-    row = conn.execute(
-        "select digest from decision where study_key = %s and %s = any(classes)", (study_key, kind)
-    ).fetchone()
-    return None if row is None else row[0]
-
-
-def _carry_out(
-    conn: Connection, resolution: Resolution, *, study_key: int, delivery_id: int | None, corrected: bool
-) -> None:
-    """`corrected`: what is renewed differs in what was decided only."""
-    match resolution:
-        case Resolution.ACKNOWLEDGE:
-            return
-        case Resolution.RETRY:
-            conn.execute(_STUDY_GOES_ON, {"study": study_key, "recount": False, "corrected": False})
-        case Resolution.RENEW | Resolution.ACCEPT:
-            # Deliveries stay stopped until the next plan voids them: a damaged one would only be read back again.
-            conn.execute(_STUDY_GOES_ON, {"study": study_key, "recount": True, "corrected": corrected})
-            return
-        case Resolution.EXCLUDE:
-            conn.execute(
-                "update study set state = 'excluded', recount = false, corrected = false, reason = 'exception'"
-                " where study_key = %s and state <> 'excluded'",
-                (study_key,),
-            )
-            conn.execute(
-                "update delivery set state = 'void', held_state = null, not_before = null,"
-                " lease_owner = null, lease_until = null, lease_kind = null"
-                " where study_key = %s and state in ('pending', 'exception')",
-                (study_key,),
-            )
-            return
-    conn.execute(_DELIVERIES_GO_ON, {"study": study_key, "delivery": delivery_id})
-
-
 _CAUSES = """
 select e.exception_id, e.kind, e.resolved_at is not null as closed, e.study_key, s.study_uid, s.state as study_state,
   coalesce(s.revision, 0) as revision, e.sop_uid, x.name as destination, e.evidence,
@@ -363,25 +276,3 @@ _STOP_DELIVERY = """
 update delivery set held_state = state, state = 'exception', not_before = null,
   lease_owner = null, lease_until = null, lease_kind = null
 where delivery_id = %(delivery)s and state in ('pending', 'written', 'sealed', 'shipped', 'arrived')"""
-
-_ACCEPT = """
-insert into acceptance (study_key, kind, digest, accepted_by) values (%s, %s, %s, %s) on conflict do nothing"""
-
-# A study that was never planned is discovered again; any other is planned, and `recount` lets the next plan renew it.
-_STUDY_GOES_ON = """
-update study s set
-  state = case when s.state <> 'exception' then s.state when s.revision = 0 then 'discovered' else 'planned'
-          end::study_state,
-  recount = (s.recount or %(recount)s) and s.revision > 0,
-  corrected = s.revision > 0 and case when not %(recount)s then s.corrected
-                                      else %(corrected)s and (s.corrected or not s.recount) end
-where s.study_key = %(study)s and s.state in ('planned', 'exception', 'empty_confirmed')
-  and not exists (select from exception e where e.study_key = s.study_key and e.resolved_at is null and e.blocking
-                  and e.delivery_id is null)"""
-
-_DELIVERIES_GO_ON = """
-update delivery d set state = d.held_state, held_state = null, attempts = 0
-where d.study_key = %(study)s and d.state = 'exception'
-  and (%(delivery)s::bigint is null or d.delivery_id = %(delivery)s)
-  and not exists (select from exception e where e.study_key = d.study_key and e.resolved_at is null and e.blocking
-                  and (e.delivery_id is null or e.delivery_id = d.delivery_id))"""

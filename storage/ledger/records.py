@@ -206,3 +206,5 @@ class OpenProblem:
     first_seen: datetime
     last_seen: datetime
     times_seen: int
+    proposal: str | None
+    """Digest of what the plan that opened it proposed, in hexadecimal; None where no plan did."""

@@ -469,10 +469,13 @@ create table exception (
   remedy text not null,
   owner text not null,
   evidence jsonb not null default '{}',
+  -- What a plan proposed when it opened the row: whoever accepts it accepts that.
+  proposal bytea,
   constraint kind_is_a_name check (kind ~ '^[A-Z][A-Z0-9_]{2,47}$'),
   constraint resolved_is_whole check (
     (resolved_at is null) = (resolved_by is null) and (resolved_at is null) = (resolution is null)),
-  constraint seen_in_order check (last_seen >= first_seen and times_seen >= 1)
+  constraint seen_in_order check (last_seen >= first_seen and times_seen >= 1),
+  constraint proposal_is_256_bits check (octet_length(proposal) = 32)
 );
 create unique index one_open_exception on exception (kind, study_key, sop_uid, destination_id)
   nulls not distinct where resolved_at is null;
@@ -617,6 +620,17 @@ create table acceptance (
 );
 create trigger acceptance_is_fixed before update or delete on acceptance
   for each row execute function refuse_change();
+
+-- Keys of two decisions' contents whose values differ; those of a person one by one.
+create function differing_keys(was jsonb, became jsonb) returns text[] language sql immutable as $$
+  with flat as (
+    select key, value from jsonb_each(was - 'person')
+    union all select 'person.' || key, value from jsonb_each(was -> 'person')
+    union all select key, value from jsonb_each(became - 'person')
+    union all select 'person.' || key, value from jsonb_each(became -> 'person'))
+  select coalesce(array_agg(key order by key), '{}') from (
+    select key from flat group by key having count(*) < 2 or count(distinct value) > 1) differing
+$$;
 -- pre: devices that are sealed, shipped and accounted for at the far side.
 
 -- All packs of one device in order of their keys: the order of its manifest.

@@ -153,6 +153,21 @@ def test_a_class_is_resolved_after_a_question_that_names_the_number(world: Any, 
     assert [row["kind"] for row in left] == ["LATE_INSTANCE"]
 
 
+def test_a_class_is_resolved_as_far_as_it_was_looked_at_and_accepted_no_further(world: Any, url: str) -> None:
+    numbers = opened(url, "UNSOLICITED", 3)
+    words = ("exceptions", "resolve", str(world.file), "--kind", "UNSOLICITED")
+
+    unseen = world.run(*words, "--as", "accept", "--yes", rc=1)
+    done = world.done(*words, "--as", "acknowledge", "--up-to", str(numbers[1]), "--yes", "--json")
+    left = listed(world)
+    world.run(*words, "--as", "acknowledge", "--yes")
+
+    assert "--up-to ID" in unseen
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["left"] == [{"exception_id": numbers[2], "why": f"came after {numbers[1]}"}]
+    assert [row["exception_id"] for row in left] == numbers[2:]
+
+
 def test_a_run_of_a_paused_job_says_so_at_once_and_begins_nothing(world: Any) -> None:
     world.run("pause", str(world.file), "--reason", "archive upgrade")
 

@@ -49,7 +49,8 @@ def test_a_plan_is_looked_at_applied_and_decided_by_people(world: Any, hospital:
     exported = json.loads((tmp_path / "all.json").read_text())
     world.run("exceptions", "assign", job, "--kind", "DEMOGRAPHIC_REVIEW", "--to", "a.braun")
     mine = json.loads(world.run("exceptions", "list", job, "--owner", "a.braun", "--json"))
-    world.run("exceptions", "resolve", job, "--kind", "DEMOGRAPHIC_REVIEW", "--as", "accept", "--yes")
+    accepting = ("exceptions", "resolve", job, "--kind", "DEMOGRAPHIC_REVIEW", "--as", "accept", "--yes")
+    world.run(*accepting, "--up-to", str(mine[-1]["exception_id"]))
     after = plan(world, "--apply")
 
     assert (looked["verdicts"], looked["classes"]) == (applied["verdicts"], applied["classes"])
@@ -60,6 +61,29 @@ def test_a_plan_is_looked_at_applied_and_decided_by_people(world: Any, hospital:
     assert all(row["owner"] == "a.braun" and row["first_seen"] <= row["last_seen"] for row in mine)
     assert after["accepted"] == 2
     assert after["verdicts"]["review"] == applied["verdicts"]["review"] - 2
+
+
+def test_what_the_plan_proposes_no_more_is_not_accepted_and_the_next_command_is_named(
+    world: Any, tmp_path: Path
+) -> None:
+    job = str(world.file)
+    plan(world, "--apply")
+    seen = json.loads(world.run("exceptions", "list", job, "--kind", "DEMOGRAPHIC_CONFLICT", "--json"))[0]
+    shown = json.loads(world.run("exceptions", "show", job, str(seen["exception_id"]), "--json"))
+    patient = json.loads(world.run("studies", "show", job, seen["study_uid"], "--json"))["patient_id"]
+    (tmp_path / "snapshot.csv").write_text(f"issuer,id,name,birth_date,sex\nNORTH,{patient},Quux^Zeno,19111111,M\n")
+    world.run("identity", "import", job, str(tmp_path / "snapshot.csv"), "--as", "snapshot")
+    plan(world, "--apply")
+
+    done = world.done("exceptions", "resolve", job, str(seen["exception_id"]), "--as", "accept")
+    other = json.loads(world.run("exceptions", "list", job, "--kind", "DEMOGRAPHIC_CONFLICT", "--json"))
+
+    assert shown["proposal"]
+    assert done.returncode == 1
+    [now] = [row["exception_id"] for row in other if row["study_uid"] == seen["study_uid"]]
+    assert f"proposes something else for study {seen['study_uid']} today (" in done.stderr
+    assert f"`limosa exceptions show {job} {now}`" in done.stderr
+    assert "Quux" not in done.stderr and "1911" not in done.stderr
 
 
 def test_a_number_is_followed_to_its_survivor(world: Any) -> None:

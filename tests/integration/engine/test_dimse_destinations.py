@@ -13,8 +13,8 @@ from infra.simulator import Simulator, synthetic_archive
 from infra.simulator.committing import CommittingArchive
 from infra.simulator.peers import ORTHANC_WEB, OrthancPeer
 from storage.dicomweb.options import WebAccess
-from storage.ledger.exceptions import Resolution
 from storage.ledger.lifecycle import StudyStatus
+from storage.ledger.resolving import Resolution
 
 PROOFS = "select x.name, v.proof, count(*) from validation v join delivery d using (delivery_id)\
  join destination x using (destination_id) where d.state = 'validated' group by 1, 2 order by 1, 2"

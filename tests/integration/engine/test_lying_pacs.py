@@ -23,10 +23,10 @@ from infra.simulator import (
     synthetic_archive,
 )
 from infra.simulator.content import HeldContent
-from storage.ledger.exceptions import Resolution
 from storage.ledger.lifecycle import StudyStatus
 from storage.ledger.pace import AssociationChange
 from storage.ledger.records import Verdict as Recorded
+from storage.ledger.resolving import Resolution
 
 UNLISTED = SourceProfile(image_level=False)
 JUNK = b"\x08\x00\x05\x00CS\xff\xff and no more"

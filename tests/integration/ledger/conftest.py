@@ -4,11 +4,17 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from blake3 import blake3
 
+from actors.identity_options import IdentityOptions
+from cluster.planning.accession_options import AccessionOptions
+from cluster.planning.decide import Planner
+from cluster.planning.reading import Kind, Reader
 from imaging.facts import InstanceFacts
 from imaging.roots import uid_set_root
 from imaging.uid import Uid
@@ -214,3 +220,52 @@ def reset_world(world: World) -> Callable[[], None]:
 @pytest.fixture
 def found() -> Callable[..., Found]:
     return lambda uid, **fields: Found(study_uid=Uid(uid), **fields)
+
+
+HOSPITAL = IdentityOptions(issuers=({"name": "NORTH"}, {"name": "SOUTH"}), default_issuer="NORTH")
+INDEX = (
+    "issuer,id,name,birth_date,sex\n"
+    "NORTH,1,Noe^Jane,19700101,F\nNORTH,2,Roe^Max,19800202,M\nNORTH,3,Poe^Ann,19900303,F\nSOUTH,1,Loe^Tim,19600606,M\n"
+)
+
+
+@pytest.fixture
+def give(world: World, tmp_path: Path) -> Callable[..., None]:
+    """`give(name, text)`: the hospital's table of this name is read."""
+
+    def read(name: str, text: str, kind: Kind | None = None) -> None:
+        (tmp_path / name).write_text(text)
+        reader = Reader(world.ledger, HOSPITAL, "UTC")
+        reader.read_orders(tmp_path / name) if name == "orders.csv" else reader.read(tmp_path / name, kind)
+
+    read("index.csv", INDEX)
+    return read
+
+
+@pytest.fixture
+def planner(world: World) -> Callable[..., Planner]:
+    """`planner(accession, **identity)`: what decides the world's studies."""
+
+    def make(accession: dict[str, Any] | None = None, **identity: Any) -> Planner:
+        return Planner(
+            world.ledger,
+            world.source,
+            "pacs",
+            identity=HOSPITAL.model_copy(update=identity),
+            accession=None if accession is None else AccessionOptions(**accession),
+            time_zone="UTC",
+        )
+
+    return make
+
+
+@pytest.fixture
+def step(world: World) -> Callable[[], int]:
+    """`step()`: how many decided studies got their next revision."""
+    return lambda: world.ledger.plan.step_decided({"coercion": "none"}).studies
+
+
+@pytest.fixture
+def hospital() -> IdentityOptions:
+    """Who gives numbers in tables that `give` reads."""
+    return HOSPITAL

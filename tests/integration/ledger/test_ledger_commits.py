@@ -9,9 +9,9 @@ from imaging.uid import Uid
 from storage.errors import IntegrityError, LostClaim, Rejected
 from storage.ledger.commits import ValidationCounts
 from storage.ledger.evidence import first_broken_link
-from storage.ledger.exceptions import Resolution
 from storage.ledger.facts import SharedSop
 from storage.ledger.records import CustodyNote, Problem, Severity
+from storage.ledger.resolving import Resolution
 from storage.packs.model import Container, Member, Part, Receipt
 from storage.sinks.protocol import UploadState
 

@@ -1,59 +1,18 @@
 """A plan of all studies: held, released, renewed, and never more of them than what changed."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from actors.identity_options import IdentityOptions
-from cluster.planning.accession_options import AccessionOptions
-from cluster.planning.decide import Planner, PlanRefused
+from cluster.planning.decide import PlanRefused
 from cluster.planning.reading import Kind, Reader
-from storage.ledger.exceptions import Resolution
+from storage.ledger.resolving import Resolution
 
-IDENTITY = IdentityOptions(issuers=({"name": "NORTH"}, {"name": "SOUTH"}), default_issuer="NORTH")
-INDEX = (
-    "issuer,id,name,birth_date,sex\n"
-    "NORTH,1,Noe^Jane,19700101,F\nNORTH,2,Roe^Max,19800202,M\nNORTH,3,Poe^Ann,19900303,F\nSOUTH,1,Loe^Tim,19600606,M\n"
-)
 JANE = {"patient_id": "1", "patient_name": "NOE^JANE", "birth_date": "19700101", "sex": "F"}
 MAX = {"patient_id": "2", "patient_name": "Roe^Max", "birth_date": "19800202", "sex": "M"}
 ANN = {"patient_id": "3", "patient_name": "Poe^Ann", "birth_date": "19900303", "sex": "F"}
 TIM = {"patient_id": "1", "issuer": "SOUTH", "patient_name": "Loe^Tim", "birth_date": "19600606", "sex": "M"}
 HEAD = "old_issuer,old_id,new_issuer,new_id,kind\n"
-
-
-@pytest.fixture
-def give(world, tmp_path: Path):
-    """`give(name, text)`: the hospital's table of this name is read."""
-
-    def read(name: str, text: str, kind: Kind | None = None) -> None:
-        (tmp_path / name).write_text(text)
-        reader = Reader(world.ledger, IDENTITY, "UTC")
-        reader.read_orders(tmp_path / name) if name == "orders.csv" else reader.read(tmp_path / name, kind)
-
-    read("index.csv", INDEX)
-    return read
-
-
-@pytest.fixture
-def planner(world):
-    def make(accession: dict[str, Any] | None = None, **identity: Any) -> Planner:
-        return Planner(
-            world.ledger,
-            world.source,
-            "pacs",
-            identity=IDENTITY.model_copy(update=identity),
-            accession=None if accession is None else AccessionOptions(**accession),
-            time_zone="UTC",
-        )
-
-    return make
-
-
-@pytest.fixture
-def step(world):
-    return lambda: world.ledger.plan.step_decided({"coercion": "none"}).studies
 
 
 def kinds(world) -> dict[str, list[str]]:
@@ -332,17 +291,17 @@ def test_files_read_under_other_issuers_stop_the_plan(world, give, planner) -> N
 
 
 def test_messages_read_again_under_other_issuers_let_the_plan_go_on_and_so_does_the_way_back(
-    world, planner, tmp_path
+    world, planner, hospital, tmp_path
 ) -> None:
     path = tmp_path / "merges.hl7"
     path.write_bytes(
         b"MSH|^~\\&|ADT|NH|||20200102||ADT^A40|1|P|2.5\rEVN|A40|20200102\r"
         b"PID|||1^^^NORTH^MR||Noe^Jane||19700101|F\rMRG|7^^^NORTH^MR\r"
     )
-    renamed = IDENTITY.model_copy(update={"default_issuer": "SOUTH"})
+    renamed = hospital.model_copy(update={"default_issuer": "SOUTH"})
     world.discover("1.1", **(JANE | {"patient_id": "7", "issuer": "NORTH"}))
 
-    for options in (IDENTITY, renamed, IDENTITY):
+    for options in (hospital, renamed, hospital):
         Reader(world.ledger, options, "UTC").read(path, None)
         report = planner(default_issuer=options.default_issuer).preview()
         assert (report.events, report.tally.classes) == (2, {})

@@ -5,11 +5,12 @@ from datetime import timedelta
 
 import pytest
 
-from storage.ledger.exceptions import EARLIER_KEPT, Resolution
+from storage.ledger.exceptions import EARLIER_KEPT
 from storage.ledger.inventory import Recorded
 from storage.ledger.lifecycle import StudyState
 from storage.ledger.plan import Planned
 from storage.ledger.records import Problem, Severity, Verdict
+from storage.ledger.resolving import Resolution
 
 LEASE = timedelta(seconds=60)
 WARNING = Problem(kind="ACC_MISSING", severity=Severity.WARNING, blocking=False, remedy="Look.", evidence={"n": 1})

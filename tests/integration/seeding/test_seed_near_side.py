@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from imaging.uid import Uid
-from storage.ledger.exceptions import Resolution
+from storage.ledger.resolving import Resolution
 from storage.packs.model import Container, PackId
 from storage.packs.naming import pack_key
 from storage.seeds.opening import open_seed
