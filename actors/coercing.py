@@ -81,7 +81,7 @@ def identity_note(plan: Mapping[str, Any], facts: Sequence[InstanceFacts]) -> di
 def _further(plan: Mapping[str, Any], identity: IdentityOptions | None) -> Further:
     decided = _decided(plan)
     planned = planned_identity(decided)
-    if identity is None or (planned.target.patient is None and not planned.target.accessions):
+    if identity is None or not (planned.target.patient or planned.target.accessions or planned.among):
         return nothing_further
     accepted = frozenset(str(kind) for kind in decided.get("accepted", ()))
     return Arriving(planned, identity.authorities(), identity.thresholds(), accepted).changes

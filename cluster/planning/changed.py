@@ -12,6 +12,8 @@ _WORDS = {
     "asked": "number that the archive lists",
     "numbers": "numbers that lead to the patient",
     "judged": "people whom the archive lists",
+    "listed": "people whom the archive lists",
+    "among": "patients whom the archive lists",
     "rule": "rules of identity",
     "accession_rule": "rules of accession numbers",
 }
@@ -21,4 +23,4 @@ _WORDS = {
 def in_words(keys: Iterable[str]) -> str:
     """Such as "patient's number, name"; a key without a word stands for itself."""
     known = {*keys}
-    return ", ".join(word for key, word in _WORDS.items() if key in known) or ", ".join(sorted(known))
+    return ", ".join(dict.fromkeys(word for key, word in _WORDS.items() if key in known)) or ", ".join(sorted(known))

@@ -19,7 +19,7 @@ from imaging.identity.decision import RULE, Decision, StudyIdentity, decide
 from imaging.identity.graph import Graph, Resolution
 from imaging.identity.issuers import Assigner
 from imaging.identity.people import NOBODY, Conflict, Identifier, Person
-from imaging.identity.planned import accession_part, identity_part
+from imaging.identity.planned import accession_part, identity_part, told_of
 from storage.ledger.deciding import DecidedStudy, ListedStudy
 
 
@@ -94,7 +94,7 @@ class StudyRules:
                 classes.append(SEVERAL_PATIENTS)
                 evidence["patients"] = told
                 # Whose it is nobody knows, so nothing is proposed: each header keeps its own.
-                content, target = {}, None
+                content, target = {"among": told}, None
             elif content:
                 content["numbers"] = sorted({*map(tuple, content["numbers"]), *numbers})
         if decision.conflict is not None:
@@ -110,6 +110,10 @@ class StudyRules:
         if _JUDGED.intersection(classes):
             # Whoever lets it pass has compared these people; of another name in the list nobody has said anything.
             content["judged"] = _judged(study, evidence.get("patients", []))
+        if target is not None and decision.conflict is Conflict.DEMOGRAPHIC_CONFLICT:
+            # Where it is let pass, headers that name this person are let pass, and no third one.
+            listed = Person(name=study.patient_name, birth_date=study.birth_date, sex=study.sex)
+            content["listed"] = told_of(listed)
         if any(part[:1] == "0" and len(part) > 1 for part in study.study_uid.split(".")):
             classes.append(UID_INVALID)
         survivor = target.patient if target is not None else None
@@ -185,7 +189,8 @@ class StudyRules:
             survivors.add(found.survivor or (number if self._keeps_unknown else None))
         if len(survivors) == 1 and None not in survivors:
             return [], numbers
-        return [[patient_id, issuer] for patient_id, issuer in several], numbers
+        every = dict.fromkeys((*several, (study.patient_id or "", study.issuer)))
+        return [[patient_id, issuer] for patient_id, issuer in every], numbers
 
     def _match(self, study: Ordered, orders: Orders, evidence: dict[str, Any], classes: list[str]) -> None:
         """Classes and evidence are added to those given."""

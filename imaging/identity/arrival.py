@@ -4,7 +4,7 @@ from imaging.coercion.dataset import Dataset
 from imaging.coercion.errors import NotCoercible
 from imaging.coercion.plan import Change
 from imaging.identity.changes import Target, changes_of
-from imaging.identity.demographics import Link, Thresholds, Verdict, compare
+from imaging.identity.demographics import Likeness, Link, Thresholds, Verdict, compare
 from imaging.identity.issuers import Assigner, Issuers
 from imaging.identity.people import NOBODY, Conflict, Person
 from imaging.identity.planned import PlannedIdentity
@@ -31,6 +31,7 @@ class Arriving:
         """Raises `MixedPatient`, and `NotCoercible` as `changes_of` does."""
         target = self._planned.target
         if target.patient is None:
+            self._require_listed_number(dataset)
             return changes_of(dataset, target)
         self._require_same_number(dataset)
         alike = self._require_same_person(dataset, target.person)
@@ -68,16 +69,42 @@ class Arriving:
         if not known:
             raise MixedPatient("is another number than its study's", tag=PATIENT_ID)
 
+    def _require_listed_number(self, dataset: Dataset) -> None:
+        """Who let a study of several patients pass has seen these, and of another one nobody has said anything."""
+        written = dataset.text(PATIENT_ID).strip()
+        if written and self._planned.among and written not in self._planned.among:
+            raise MixedPatient("is none of the numbers that its study is listed under", tag=PATIENT_ID)
+
     def _require_same_person(self, dataset: Dataset, index: Person) -> bool:
         """Whether the names are alike."""
-        if index == NOBODY or Conflict.DEMOGRAPHIC_CONFLICT in self._accepted:
+        if index == NOBODY:
             return True
         header = Person(name=_told(dataset, NAME), birth_date=_told(dataset, BIRTH_DATE), sex=_told(dataset, SEX))
         link = Link.MERGE if len(self._planned.numbers) > 1 else Link.SAME_NUMBER
         likeness = compare(header, index, link, self._thresholds)
-        if likeness.verdict is Verdict.CONFLICT:
+        if Conflict.DEMOGRAPHIC_CONFLICT in self._accepted:
+            # Two people were compared and let pass under one number, and nobody else.
+            alike = likeness.verdict.conflict is None or _says_the_same(likeness, self._thresholds)
+            known = alike or self._is_listed(header)
+        else:
+            known = likeness.verdict is not Verdict.CONFLICT
+        if not known:
             raise MixedPatient("names somebody else than its study", tag=NAME)
         return likeness.name is None or likeness.name >= self._thresholds.name
+
+    def _is_listed(self, header: Person) -> bool:
+        listed = self._planned.listed
+        likeness = compare(header, listed, Link.SAME_NUMBER, self._thresholds)
+        return listed != NOBODY and _says_the_same(likeness, self._thresholds)
+
+
+def _says_the_same(likeness: Likeness, thresholds: Thresholds) -> bool:
+    """Nothing of what both say differs."""
+    return (
+        (likeness.name is None or likeness.name >= thresholds.name)
+        and likeness.birth_date in (None, 1)
+        and not (likeness.sex_differs or likeness.twins)
+    )
 
 
 def _told(dataset: Dataset, tag: int) -> str | None:

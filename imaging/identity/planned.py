@@ -3,7 +3,9 @@
     {"asked": [issuer, number], "numbers": [[issuer, number], ...], "patient": [issuer, number],
      "universal": [id, type], "person": {"name", "birth_date", "sex"}, "rule": "identity/1",
      "accessions": [[written, issuer, value, universal id, type]], "accession_rule": "south/1",
-     "judged": digest of whom the archive lists the study under, where a person has to compare people}
+     "judged": digest of whom the archive lists the study under, where a person has to compare people,
+     "listed": {"name", "birth_date", "sex"} of somebody else than the number's owner,
+     "among": [[number, issuer], ...] of several patients that the archive lists the study under}
 
 Every part may be absent: then the header stays as it is there.
 """
@@ -28,6 +30,16 @@ class PlannedIdentity:
     """The number that the archive lists the study under."""
     numbers: frozenset[Identifier]
     """All that led to the survivor, itself included: an instance with another one is another patient's."""
+    listed: Person
+    """Whom the archive lists the study under, where that is somebody else than its number's owner; else nobody."""
+    among: frozenset[str]
+    """The numbers that the archive lists the study under, where that are several patients; then nothing is proposed."""
+
+
+def told_of(person: Person) -> dict[str, str]:
+    """What is said of somebody."""
+    told = (("name", person.name), ("birth_date", person.birth_date), ("sex", person.sex))
+    return {name: value for name, value in told if value}
 
 
 def identity_part(target: Target, resolution: Resolution) -> dict[str, Any]:
@@ -42,15 +54,7 @@ def identity_part(target: Target, resolution: Resolution) -> dict[str, Any]:
         "asked": list(resolution.asked),
         "numbers": [list(one) for one in sorted(numbers)],
         "patient": list(target.patient),
-        "person": {
-            name: value
-            for name, value in (
-                ("name", target.person.name),
-                ("birth_date", target.person.birth_date),
-                ("sex", target.person.sex),
-            )
-            if value
-        },
+        "person": told_of(target.person),
         "rule": target.rule,
     }
     if target.authority is not None and target.authority.universal_id:
@@ -68,7 +72,7 @@ def planned_identity(content: Mapping[str, Any]) -> PlannedIdentity:
     """The reverse of both."""
     patient = Identifier(*content["patient"]) if "patient" in content else None
     universal_id, universal_type = content.get("universal", ("", ""))
-    person = content.get("person", {})
+    person, listed = content.get("person", {}), content.get("listed", {})
     target = Target(
         rule=content.get("rule", ""),
         patient=patient,
@@ -84,5 +88,9 @@ def planned_identity(content: Mapping[str, Any]) -> PlannedIdentity:
     )
     asked = Identifier(*content["asked"]) if "asked" in content else None
     return PlannedIdentity(
-        target=target, asked=asked, numbers=frozenset(Identifier(*one) for one in content.get("numbers", ()))
+        target=target,
+        asked=asked,
+        numbers=frozenset(Identifier(*one) for one in content.get("numbers", ())),
+        listed=Person(**listed) if listed else NOBODY,
+        among=frozenset(number.strip() for number, _ in content.get("among", ()) if number),
     )

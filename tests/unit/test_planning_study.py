@@ -4,16 +4,25 @@ from actors.identity_options import IdentityOptions
 from cluster.planning.accession_options import AccessionOptions
 from cluster.planning.study import StudyRules
 from imaging.accession.orders import Orders
+from imaging.identity.events import Describe, IdentityEvent, Origin, Source
 from imaging.identity.graph import build
+from imaging.identity.people import Identifier, Person
 from storage.ledger.deciding import DecidedStudy, ListedStudy
 
 IDENTITY = IdentityOptions(issuers=({"name": "NORTH"},), default_issuer="NORTH")
+SNAPSHOT = Origin(source=Source.SNAPSHOT, at=None, label="index.csv", kind="snapshot")
 STUDY = ListedStudy(1, "1.1", "1", None, "Noe^Jane", "19700101", "F", None, "20200101", None, None, 1)
 
 
-def decided(study: ListedStudy, orders: Orders | None = None) -> DecidedStudy:
+def decided(
+    study: ListedStudy,
+    orders: Orders | None = None,
+    *,
+    events: tuple[IdentityEvent, ...] = (),
+    several: tuple[tuple[str, str | None], ...] = (),
+) -> DecidedStudy:
     rules = StudyRules(
-        graph=build((), IDENTITY.thresholds()),
+        graph=build(events, IDENTITY.thresholds()),
         identity=IDENTITY,
         accession=AccessionOptions(
             sites=({"name": "north", "issuers": ["NORTH"]},),
@@ -21,7 +30,7 @@ def decided(study: ListedStudy, orders: Orders | None = None) -> DecidedStudy:
         ),
         source="pacs",
     )
-    return rules.decided(study, rules.renumbered(study), orders, ())
+    return rules.decided(study, rules.renumbered(study), orders, several)
 
 
 def test_an_issuer_that_the_job_file_lacks_is_named_as_the_archive_has_it() -> None:
@@ -43,3 +52,24 @@ def test_a_number_without_an_order_is_told_as_the_list_would_have_it() -> None:
 
     assert "ACC_NO_ORDER" in found.classes
     assert found.evidence["accession"] == "77"
+
+
+def test_whom_the_archive_lists_against_the_index_is_part_of_the_proposal() -> None:
+    index = (
+        Describe(
+            origin=SNAPSHOT, identifier=Identifier("NORTH", "1"), person=Person(name="Noe^Jane", birth_date="19700101")
+        ),
+    )
+    stranger = STUDY._replace(patient_name="Zorn^Karl", birth_date="19550505", sex="M")
+
+    found = decided(stranger, events=index)
+
+    assert found.classes == ["ACC_MISSING", "DEMOGRAPHIC_CONFLICT"]
+    assert found.content["listed"] == {"name": "Zorn^Karl", "birth_date": "19550505", "sex": "M"}
+    assert "listed" not in decided(STUDY, events=index).content
+
+
+def test_a_study_of_several_patients_is_proposed_with_all_numbers_it_is_listed_under() -> None:
+    found = decided(STUDY, several=(("2", None), ("3", "NORTH")))
+
+    assert found.content["among"] == [["2", None], ["3", "NORTH"], ["1", None]]

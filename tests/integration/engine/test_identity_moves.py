@@ -18,6 +18,7 @@ from cluster.planning.decide import Planner
 from cluster.planning.reading import Reader
 from infra.simulator import Simulator, folder_archive
 from storage.ledger.lifecycle import StudyStatus
+from storage.ledger.resolving import Resolution
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -167,6 +168,30 @@ def test_an_instance_of_another_patient_stops_its_study_and_nothing_of_it_is_wri
 
     assert job.kinds() == {"MIXED_PATIENT_IN_STUDY"}
     assert job.statuses()[MIXED] is StudyStatus.EXCEPTION
+    assert not any(MIXED in key for key in job.objects())
+
+
+def test_an_accepted_conflict_moves_and_a_third_person_who_comes_under_its_number_does_not(moving, tmp_path):
+    folder = tmp_path / "strangers"
+    folder.mkdir()
+    made = [
+        image(OTHER, 1, "2", "Zorn^Karl", "19550505", "18"),
+        image(MIXED, 1, "3", "Zorn^Karl", "19550505", "19"),
+        image(MIXED, 2, "3", "Bo^Lin", "20010101", "19"),
+    ]
+    for one in made:
+        one.save_as(folder / f"{one.SOPInstanceUID}.dcm", enforce_file_format=True)
+    with moving(folder_archive(folder)) as job:
+        carried_out(job)
+        problems = job.ledger.exceptions.list_open()
+        for problem in problems:
+            job.ledger.exceptions.resolve(problem.exception_id, Resolution.ACCEPT, by="m.keller")
+        carried_out(job)
+        [found] = files(job, OTHER)
+
+    assert [problem.kind for problem in problems] == ["DEMOGRAPHIC_CONFLICT"] * 2
+    assert (found.PatientName, found.PatientID) == ("Roe^Max", "2")
+    assert job.kinds() == {"MIXED_PATIENT_IN_STUDY"}
     assert not any(MIXED in key for key in job.objects())
 
 
