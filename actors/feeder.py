@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from actors.copying import instances, landed
 from actors.custody import fed_note
+from actors.hanging import hanging
 from actors.leases import Lease
 from actors.options import MoverLimits
 from actors.packing import StudyPacker
@@ -47,7 +48,10 @@ class Feeder:
 
     def claim(self) -> FeedClaim | None:
         return self._ledger.claims.feed(
-            self._name, destination_ids=list(self._destinations.values()), lease=self._limits.lease
+            self._name,
+            destination_ids=list(self._destinations.values()),
+            lease=self._limits.lease,
+            last=hanging(self._sinks),
         )
 
     def rest(self, lane: int) -> None:

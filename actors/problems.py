@@ -162,6 +162,12 @@ CATALOGUE: dict[str, ProblemClass] = {
         False,
         "The destination did not answer for the time set as limits.outage and waits. Bring it back and run again.",
     ),
+    "DEVICE_HANGS": ProblemClass(
+        Severity.ERROR,
+        False,
+        "A device did not read or write for the time set as hangs_after. Its studies go to others and what it holds "
+        "waits until it answers. See to cable, disk or share. What does not come back: `limosa seed lost`.",
+    ),
     "DESTINATION_REFUSES_US": ProblemClass(
         Severity.CRITICAL,
         False,

@@ -17,6 +17,7 @@ from actors.dimse.receiver import Receiver
 from actors.dimse.reports import ReportListener
 from actors.dimse.tls import receiver_context
 from actors.feeder import Feeder
+from actors.hanging import HangingDevices
 from actors.logs import log_to
 from actors.mover import Mover
 from actors.opening import open_source
@@ -173,6 +174,7 @@ def start_mover(setup: MoverSetup) -> Process:
                 ledger=desk.ledger,
                 duty=mover,
                 tally=tally,
+                on_beat=HangingDevices(setup.name, desk.ledger, desk.sinks).look,
             ),
         )
 
@@ -203,6 +205,7 @@ def start_feeder(setup: FeederSetup) -> Process:
                 ledger=desk.ledger,
                 duty=feeder,
                 tally=tally,
+                on_beat=HangingDevices(setup.name, desk.ledger, desk.sinks).look,
             ),
         )
 
@@ -236,6 +239,7 @@ def start_validator(setup: ValidatorSetup) -> Process:
                 ledger=desk.ledger,
                 duty=validator,
                 tally=tally,
+                on_beat=HangingDevices(setup.name, desk.ledger, desk.sinks).look,
             ),
         )
 

@@ -12,6 +12,7 @@ from blake3 import blake3
 from actors.committing import Committer, Committing
 from actors.copying import landed, one_by_one, reader_of
 from actors.custody import validated_note
+from actors.hanging import hanging
 from actors.leases import Lease
 from actors.options import MoverLimits
 from actors.settling import Settling
@@ -66,7 +67,10 @@ class Validator:
 
     def claim(self) -> ValidateClaim | None:
         return self._ledger.claims.validate(
-            self._name, destination_ids=list(self._destinations.values()), lease=self._limits.lease
+            self._name,
+            destination_ids=list(self._destinations.values()),
+            lease=self._limits.lease,
+            last=hanging(self._sinks),
         )
 
     def rest(self, lane: int) -> None:

@@ -166,14 +166,25 @@ class Worker(Generic[C]):
     """One worker process: lanes, leases and heartbeat around a duty."""
 
     def __init__(
-        self, *, name: str, kind: str, lanes: int, limits: MoverLimits, ledger: Ledger, duty: Duty[C], tally: Tally
+        self,
+        *,
+        name: str,
+        kind: str,
+        lanes: int,
+        limits: MoverLimits,
+        ledger: Ledger,
+        duty: Duty[C],
+        tally: Tally,
+        on_beat: Callable[[], None],
     ) -> None:
+        """`on_beat` runs with each heartbeat."""
         self._name = name
         self._kind = kind
         self._ledger = ledger
         self._limits = limits
         self._duty = duty
         self._tally = tally
+        self._on_beat = on_beat
         self._load = Load()
         self._keeper = LeaseKeeper[C](self._renew, limits.lease, self._beat)
         self._lanes = Lanes(name, lanes, self._turn, tally)
@@ -210,6 +221,7 @@ class Worker(Generic[C]):
         # Every worker looks after dead ones, since the driver may be gone.
         self._ledger.claims.recover()
         self._ledger.control.beat(self._name, self._tally.report() | self._load.report())
+        self._on_beat()
 
     def _turn(self, lane: int) -> Turn:
         asked_at = time.monotonic()

@@ -65,5 +65,7 @@ def _attach_devices(ledger: Ledger, options: SeedOptions, destination_id: int) -
 def _mounted(root: Path, options: SeedOptions, *, new: bool) -> Device:
     """The device there, labelled if it is new. Where the ledger knows one by that name, a folder without label is
     what an unmounted disk leaves, on the disk of the system."""
-    device = Device(root, label_of(options.disk_key)) if new else AttachedDevice(root)
+    patience = options.hangs_after
+    label = label_of(options.disk_key)
+    device = Device(root, label, hangs_after=patience) if new else AttachedDevice(root, hangs_after=patience)
     return unlocked(device, options.disk_key)

@@ -26,6 +26,10 @@ class Retryable(StorageError):
     """The endpoint is busy or away; the same call may succeed later."""
 
 
+class DeviceHangs(Retryable):
+    """A device did not answer in time and is not asked any more until what hangs has returned; others go on."""
+
+
 class Rejected(StorageError):
     """The endpoint refused for good (permission, policy, bad request); retrying changes nothing."""
 

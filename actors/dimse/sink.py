@@ -4,7 +4,7 @@ See `Sink`. It lists by C-FIND at IMAGE level, series by series, and never lets 
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 
 from actors.destination_options import CommitmentOptions, DimseOptions
@@ -76,6 +76,10 @@ class DimseSink:
     @property
     def devices(self) -> frozenset[str]:
         return frozenset({""})
+
+    @property
+    def hanging(self) -> Mapping[str, int]:
+        return {}
 
     def writer(
         self, pack: PackId, container: Container, size_hint: int, journal: Journal, resume: UploadState | None

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from cluster.cli.arguments import AsJson, JobFile, printer, texts
 from cluster.cli.exits import Exit, Stop
 from cluster.job import SeedDestination, load_job
 from cluster.registry import register_job
-from cluster.seeding.choice import mounted, seed_of
+from cluster.seeding.choice import answering, hanging_devices, seed_of
 from cluster.seeding.forecast import forecasts
 from cluster.seeding.preparing import prepare
 from cluster.services import open_ledger
@@ -19,6 +20,9 @@ from storage.errors import Retryable
 from storage.seeds.notes import SigningKey
 from storage.seeds.seal import SERIAL
 from storage.sinks.cipher import DiskKey
+
+PATIENCE = timedelta(seconds=10)
+"""Longest wait of `seed status` for a device: a sleeping disk has started by then."""
 
 SeedName = Annotated[
     str | None, typer.Option("--destination", help="Name of the seed destination; default: the only one.")
@@ -62,8 +66,10 @@ def add_to(app: typer.Typer) -> None:
             "Show what is on which device, from the ledger.",
             "limosa seed status move.toml",
             "limosa seed status move.toml --json",
-            more="Devices need not be mounted; room and fill are known of those that are. The rate is that of the last "
-            "ten minutes; the time left (h:mm) is until the device is full, or until nothing waits for it.",
+            more="Devices need not be mounted; room and fill are known of those that are. One that hangs does not read "
+            "or write. The rate is that of the last "
+            "ten minutes; the time left (h:mm) is until the device is full, or until nothing waits for it. Ends with "
+            "2 when packs need a person or a device hangs.",
         ),
     )(status)
 
@@ -130,17 +136,28 @@ def status(job_file: JobFile, as_json: AsJson = False) -> int:
     job = load_job(job_file)
     loadable: dict[str, int] = {}
     serials: dict[str, str] = {}
+    silent: set[tuple[str, str]] = set()
     for options in (each for each in job.destinations if isinstance(each, SeedDestination)):
-        for each in mounted(options):
+        there, hanging = answering(options, PATIENCE)
+        silent.update((options.name, name) for name in hanging)
+        for each in there:
             serials[each.id] = each.serial
             # One that fails at this moment is as good as not mounted.
             with suppress(OSError, Retryable):
                 loadable[each.id] = 0 if each.sealed else max(0, each.free() - options.room_kept)
+            if each.deadline.hanging:
+                silent.add((options.name, each.root.name))
     with open_ledger(job) as ledger:
         devices, waiting = ledger.seeds.devices(), ledger.seeds.waiting()
+        told = hanging_devices(ledger)
     ahead = forecasts(devices, loadable, waiting)
     rows: list[dict[str, Any]] = [
-        asdict(row) | asdict(ahead[row.device_id]) | {"serial": serials.get(row.device_id) or row.serial}
+        asdict(row)
+        | asdict(ahead[row.device_id])
+        | {
+            "serial": serials.get(row.device_id) or row.serial,
+            "hangs": row.device_id in told or (row.destination, row.path_label) in silent,
+        }
         for row in devices
     ]
     out = printer(as_json)
@@ -152,6 +169,7 @@ def status(job_file: JobFile, as_json: AsJson = False) -> int:
             "path_label",
             "serial",
             "state",
+            "hangs",
             "packs",
             "instances",
             "bytes",
@@ -165,7 +183,7 @@ def status(job_file: JobFile, as_json: AsJson = False) -> int:
         ),
         rows,
     )
-    return Exit.EXCEPTIONS if any(row["exceptions"] for row in rows) else Exit.DONE
+    return Exit.EXCEPTIONS if any(row["exceptions"] or row["hangs"] for row in rows) else Exit.DONE
 
 
 def _readable(row: dict[str, Any]) -> dict[str, str]:
@@ -174,5 +192,6 @@ def _readable(row: dict[str, Any]) -> dict[str, str]:
     return {
         "fill": "" if fill is None else f"{100 * fill:.1f} %",
         "rate": f"{row['rate'] / 1e6:.1f} MB/s" if row["rate"] else "",
+        "hangs": "yes" if row["hangs"] else "",
         "eta": "" if eta is None else f"{int(eta // 3600)}:{int(eta % 3600 // 60):02} h",
     }

@@ -60,7 +60,7 @@ FROM_SOURCE = frozenset(
 )
 """Classes that the source's list of the study tells about."""
 SOURCE_ITSELF = frozenset({"SOURCE_AWAY", "SOURCE_REFUSES_US"})
-DESTINATION_ITSELF = frozenset({"DESTINATION_AWAY", "DESTINATION_REFUSES_US"})
+DESTINATION_ITSELF = frozenset({"DESTINATION_AWAY", "DESTINATION_REFUSES_US", "DEVICE_HANGS"})
 KEY_TAKEN = frozenset({"PACK_CONFLICT"})
 FROM_LEDGER = frozenset({"LATE_INSTANCE"})
 

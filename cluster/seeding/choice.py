@@ -1,10 +1,11 @@
 """Which destination and which devices a command speaks of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from cluster.job import Job, SeedDestination
-from storage.errors import Rejected, Retryable
+from storage.errors import DeviceHangs, Rejected, Retryable
 from storage.ledger.ledger import Ledger
 from storage.ledger.seeds import DeviceRow
 from storage.sinks.device import Device, ReadOnlyDevice
@@ -55,14 +56,30 @@ def mounted(options: SeedOptions) -> list[Device]:
     Rejected
         One was prepared for another disk key.
     """
+    return answering(options, options.hangs_after)[0]
+
+
+def answering(options: SeedOptions, within: timedelta) -> tuple[list[Device], frozenset[str]]:
+    """As `mounted`; and the names of the folders whose devices do not answer in this time."""
     found: list[Device] = []
+    silent: set[str] = set()
     for root in options.devices:
         try:
-            device = ReadOnlyDevice(root)
+            device = ReadOnlyDevice(root, hangs_after=within)
+        except DeviceHangs:
+            silent.add(root.name)
+            continue
         except (Rejected, Retryable):
             continue
         found.append(unlocked(device, options.disk_key))
-    return found
+    return found, frozenset(silent)
+
+
+def hanging_devices(ledger: Ledger) -> frozenset[str]:
+    """Ids of the devices that workers say do not answer them."""
+    told = ledger.exceptions.list_open(kind="DEVICE_HANGS")
+    found = [each.evidence.get("devices") for each in told]
+    return frozenset(device for devices in found if isinstance(devices, Mapping) for device in devices)
 
 
 def device_row(ledger: Ledger, name: str | None, states: Sequence[str]) -> DeviceRow:

@@ -1,8 +1,9 @@
 """Leases on deliveries: how work is handed out, kept, given back and recovered."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from datetime import timedelta
+from typing import LiteralString
 
 from psycopg.rows import DictRow, class_row, dict_row
 
@@ -62,24 +63,32 @@ class Claims:
             )
             return tuple(row[0] for row in rows)
 
-    def feed(self, worker: str, destination_ids: Sequence[int], lease: timedelta) -> FeedClaim | None:
-        """The most urgent study to be fed to one of the destinations, tried in the order given."""
+    def feed(
+        self, worker: str, destination_ids: Sequence[int], lease: timedelta, *, last: Collection[str] = ()
+    ) -> FeedClaim | None:
+        """The most urgent study to be fed to one of the destinations, tried in the order given; what lies on a device
+        among `last` only when there is nothing else."""
         with self._pool.transaction("claim feed") as conn:
-            for destination_id in _open_for_work(conn, destination_ids):
-                values = {"worker": worker, "destination": destination_id, "lease": lease}
-                row = conn.cursor(row_factory=dict_row).execute(_FEED, values).fetchone()
-                if row is not None:
-                    return FeedClaim(**_claim_part(FeedClaim, row), receipt=receipt_of(row))
+            for statement in (_FEED_FROM_OTHERS, _FEED) if last else (_FEED,):
+                for destination_id in _open_for_work(conn, destination_ids):
+                    values = {"worker": worker, "destination": destination_id, "lease": lease, "last": list(last)}
+                    row = conn.cursor(row_factory=dict_row).execute(statement, values).fetchone()
+                    if row is not None:
+                        return FeedClaim(**_claim_part(FeedClaim, row), receipt=receipt_of(row))
         return None
 
-    def validate(self, worker: str, destination_ids: Sequence[int], lease: timedelta) -> ValidateClaim | None:
-        """The most urgent delivery to be read back at one of the destinations, tried in the order given."""
+    def validate(
+        self, worker: str, destination_ids: Sequence[int], lease: timedelta, *, last: Collection[str] = ()
+    ) -> ValidateClaim | None:
+        """The most urgent delivery to be read back at one of the destinations, tried in the order given; what lies on
+        a device among `last` only when there is nothing else."""
         with self._pool.transaction("claim validation") as conn:
-            for destination_id in _ready_to_read(conn, destination_ids):
-                values = {"worker": worker, "destination": destination_id, "lease": lease}
-                row = conn.cursor(row_factory=dict_row).execute(_VALIDATE, values).fetchone()
-                if row is not None:
-                    return ValidateClaim(**_claim_part(ValidateClaim, row), receipt=receipt_of(row))
+            for statement in (_VALIDATE_ON_OTHERS, _VALIDATE) if last else (_VALIDATE,):
+                for destination_id in _ready_to_read(conn, destination_ids):
+                    values = {"worker": worker, "destination": destination_id, "lease": lease, "last": list(last)}
+                    row = conn.cursor(row_factory=dict_row).execute(statement, values).fetchone()
+                    if row is not None:
+                        return ValidateClaim(**_claim_part(ValidateClaim, row), receipt=receipt_of(row))
         return None
 
     def holder(self, study_uid: Uid) -> str | None:
@@ -251,6 +260,23 @@ where d.delivery_id = n.delivery_id and s.study_key = d.study_key and x.destinat
 returning d.delivery_id, d.study_key, s.study_uid, d.revision, d.source_id, d.destination_id, x.name as destination,
   d.lease_owner as worker, d.lease_epoch as epoch, d.attempts, d.priority,
   r.instances, r.key, r.container, r.size, r.crc64, r.etag, r.version_id, r.device"""
+
+_UNCLAIMED: LiteralString = "and lease_owner is null and not_before is null\n"
+_FEED_FROM_OTHERS = _FEED.replace(
+    _UNCLAIMED,
+    _UNCLAIMED
+    + """    and not exists (select from delivery i join receipt r using (delivery_id)
+      where i.study_key = delivery.study_key and i.revision = delivery.revision and i.pulled
+        and r.device = any(%(last)s))
+""",
+)
+_VALIDATE_ON_OTHERS = _VALIDATE.replace(
+    _UNCLAIMED,
+    _UNCLAIMED
+    + """    and not exists (select from receipt r where r.delivery_id = delivery.delivery_id
+      and r.device = any(%(last)s))
+""",
+)
 
 _RECOVER = """
 update delivery d set lease_owner = null, lease_until = null, lease_kind = null, reason = 'lease expired'

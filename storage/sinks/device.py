@@ -11,15 +11,19 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
+from functools import wraps
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
+from typing import Concatenate, ParamSpec, TypeVar
 
 from imaging.octets import Octets
 from storage.durable import storage_error, write_all
 from storage.errors import Rejected, Retryable
 from storage.sinks.cipher import HEADER, CipherReader, DiskKey, plain_size
+from storage.sinks.deadline import HANGS_AFTER, Deadline
 from storage.spool import FileOctets
 
 LABEL = "limosa/device.json"
@@ -40,24 +44,45 @@ _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _TOLD = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 """Serial numbers go onto slips, into seals and file names."""
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _in_time(method: "Callable[Concatenate[Device, P], T]") -> "Callable[Concatenate[Device, P], T]":
+    """The method raises `DeviceHangs` where the device does not answer."""
+
+    @wraps(method)
+    def bounded(device: "Device", *args: P.args, **named: P.kwargs) -> T:
+        return device.deadline.do(method, device, *args, **named)
+
+    return bounded
+
 
 class Device:
-    """A mounted device with its label; safe to use from several threads."""
+    """A mounted device with its label; safe to use from several threads. Whatever asks it raises `DeviceHangs` where it
+    does not answer in time."""
 
-    def __init__(self, root: Path, label: Mapping[str, str] = MappingProxyType({})) -> None:
+    def __init__(
+        self, root: Path, label: Mapping[str, str] = MappingProxyType({}), *, hangs_after: timedelta = HANGS_AFTER
+    ) -> None:
         """The device is labelled: with the id it has, or with a new random one and what `label` says of it.
 
         Raises
         ------
         Retryable
-            It is not mounted there.
+            It is not mounted there, or does not answer.
         Rejected
             It cannot be written, or its label is not ours.
         """
         self.root = root
         self.place = f"device {root.name}"
+        self.deadline = Deadline(self.place, hangs_after)
+        """What is done with an open file of the device goes through it, too."""
+        self.deadline.do(self._begin, label)
+
+    def _begin(self, label: Mapping[str, str]) -> None:
         try:
-            found = root.stat()
+            found = self.root.stat()
         except OSError:
             raise self._away() from None
         self._is = (found.st_dev, found.st_ino)
@@ -88,6 +113,7 @@ class Device:
         self.key = key
 
     @property
+    @_in_time
     def sealed(self) -> bool:
         """It is ready to be shipped, or was: what it holds is final."""
         try:
@@ -105,6 +131,7 @@ class Device:
         usage = self._usage()
         return usage.f_blocks * usage.f_frsize
 
+    @_in_time
     def _usage(self) -> os.statvfs_result:
         root = self._open_root()
         try:
@@ -116,6 +143,9 @@ class Device:
 
     def create(self, key: str) -> int:
         """A new, empty file; its name is durable. Raises FileExistsError where there is anything at all."""
+        return self.deadline.obtain(lambda: self._create(key), os.close)
+
+    def _create(self, key: str) -> int:
         with _nameless(), self._parent(key, create=True) as (folder, name):
             descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FILE, 0o644, dir_fd=folder)
             try:
@@ -127,6 +157,13 @@ class Device:
 
     def open(self, key: str, flags: int = os.O_RDONLY) -> int:
         """The regular file at `key`. Raises FileNotFoundError; `Rejected` for anything but such a file."""
+        return self.deadline.obtain(lambda: self._open(key, flags), os.close)
+
+    def close(self, descriptor: int) -> None:
+        """The file is closed; where the device hangs, once it answers again."""
+        self.deadline.release(lambda: os.close(descriptor))
+
+    def _open(self, key: str, flags: int) -> int:
         try:
             with _nameless(), self._parent(key, create=False) as (folder, name):
                 descriptor = os.open(name, flags | _FILE, dir_fd=folder)
@@ -140,6 +177,7 @@ class Device:
             raise self._hostile()
         return descriptor
 
+    @_in_time
     def size(self, key: str) -> int:
         """Bytes of the file; of an encrypted pack, those of the pack."""
         descriptor = self.open(key)
@@ -154,18 +192,32 @@ class Device:
         """The file, or the pack in it, with random access while the block runs."""
         descriptor = self.open(key)
         try:
-            if self._encrypted(key):
-                yield CipherReader(descriptor, self._held_key())
-            else:
-                yield FileOctets(descriptor, os.fstat(descriptor).st_size)
+            yield _InTime(self.deadline, self.deadline.do(self._octets, key, descriptor))
         finally:
-            os.close(descriptor)
+            self.close(descriptor)
+
+    def _octets(self, key: str, descriptor: int) -> Octets:
+        if self._encrypted(key):
+            return CipherReader(descriptor, self._held_key())
+        return FileOctets(descriptor, os.fstat(descriptor).st_size)
 
     def stream(
         self, key: str, start: int, length: int, stored: Callable[[bytes], None] = lambda raw: None
     ) -> Iterator[bytes]:
         """Bytes [start, start + length) in pieces, as far as the file goes; of an encrypted pack, those of the pack,
         while `stored` is given what lies on the device for them, from the start with the header."""
+        return self._each(self._stream(key, start, length, stored))
+
+    def _each(self, items: Generator[T]) -> Iterator[T]:
+        """The items, each of which comes in time."""
+        end = object()
+        try:
+            while (item := self.deadline.do(next, items, end)) is not end:
+                yield item  # pyright: ignore[reportReturnType]
+        finally:
+            self.deadline.release(items.close)
+
+    def _stream(self, key: str, start: int, length: int, stored: Callable[[bytes], None]) -> Generator[bytes]:
         descriptor = self.open(key)
         try:
             if self._encrypted(key):
@@ -194,16 +246,20 @@ class Device:
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Every regular file below the folder `prefix`; links are not followed. Raises `Retryable`."""
+        for names in self._each(self._folders(prefix)):
+            yield from names
 
+    def _folders(self, prefix: str) -> Generator[list[str]]:
         def unreadable(error: OSError) -> None:
             if error.errno != errno.ENOENT:
                 raise storage_error(error, "list", self.place) from None
 
         os.close(self._open_root())
         for folder, _, names in os.walk(self.root / prefix, onerror=unreadable):
-            for name in names:
-                yield str(PurePosixPath(folder).relative_to(self.root) / name)
+            inside = PurePosixPath(folder).relative_to(self.root)
+            yield [str(inside / name) for name in names]
 
+    @_in_time
     def remove(self, key: str) -> None:
         """There is no such file (any more), also after a power cut."""
         try:
@@ -213,6 +269,7 @@ class Device:
         except FileNotFoundError:
             return
 
+    @_in_time
     def remove_unused(self, key: str) -> None:
         """As `remove`, of a file that nobody writes. Raises `Retryable` while somebody does."""
         descriptor = self.open(key)
@@ -222,6 +279,7 @@ class Device:
         finally:
             os.close(descriptor)
 
+    @_in_time
     def write_new(self, key: str, content: bytes) -> None:
         """A durable file with this content. Raises FileExistsError."""
         descriptor = self.create(key)
@@ -274,6 +332,7 @@ class Device:
             raise Rejected("its label is not one of ours", operation="open", place=self.place) from None
         return identifier
 
+    @_in_time
     def relabel(self, told: Mapping[str, str]) -> None:
         """The label keeps its id and says what it is told now."""
         try:
@@ -294,6 +353,21 @@ class Device:
 
     def _hostile(self) -> Rejected:
         return Rejected("something other than a plain file is at our path", operation="open", place=self.place)
+
+
+class _InTime:
+    """Octets of a device, each reading of which ends in time."""
+
+    def __init__(self, deadline: Deadline, octets: Octets) -> None:
+        self._deadline = deadline
+        self._octets = octets
+
+    @property
+    def size(self) -> int:
+        return self._octets.size
+
+    def read(self, start: int, length: int) -> memoryview:
+        return self._deadline.do(self._octets.read, start, length)
 
 
 class AttachedDevice(Device):

@@ -1,7 +1,7 @@
 """The DICOMweb sink: instances go into a service by STOW-RS and are read back by WADO-RS."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from imaging.uid import Uid
 from storage.dicomweb.client import PAUSE, PIECE, WebClient
@@ -45,6 +45,10 @@ class DicomwebSink:
     @property
     def devices(self) -> frozenset[str]:
         return frozenset({""})
+
+    @property
+    def hanging(self) -> Mapping[str, int]:
+        return {}
 
     def writer(
         self, pack: PackId, container: Container, size_hint: int, journal: Journal, resume: UploadState | None

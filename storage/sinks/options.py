@@ -19,6 +19,7 @@ from storage.dicomweb.options import WebAccess
 from storage.packs.model import Container
 from storage.packs.naming import check_prefix
 from storage.seeds.profiles import PROFILES, ProfileName
+from storage.sinks.deadline import HANGS_AFTER
 from storage.sinks.existing import UpdateRule
 from storage.sinks.s3_parts import MAX_PART, MIN_PART, PartPlan, steady_size
 from storage.sinks.s3_profiles import ENDPOINTS, Endpoint, S3Profile, profile_problems
@@ -137,6 +138,11 @@ class SeedOptions(SinkSettings):
     )
     parallel: int = Field(8, ge=1, le=64, description="devices that are filled at once; 1: one after the other")
     write_rate: Rate | None = Field(None, description="most bytes a second onto each device; None: as fast as it takes")
+    hangs_after: timedelta = Field(
+        HANGS_AFTER,
+        ge=timedelta(seconds=1),
+        description="longest wait for a device to read or write; then it is not used until it answers again",
+    )
     reserve: ByteSize = Field(ByteSize(4 << 30), description="bytes left free on each: manifests, bags, the seal")
     group_size: ByteSize = Field(ByteSize(64 << 20), ge=1 << 20, description="bytes between two fsyncs")
     layout: Literal["pack"] = "pack"

@@ -5,6 +5,10 @@ from typing import Protocol
 
 from storage.durable import write_all
 from storage.sinks.cipher import CipherWriter, DiskKey
+from storage.sinks.deadline import Deadline
+
+GATHERED = 1 << 20
+"""Bytes handed over in one go: so many of them cost more than the change of threads."""
 
 
 class PackFile(Protocol):
@@ -30,6 +34,30 @@ class PlainWriter:
 
     def sync(self) -> None:
         os.fsync(self._descriptor)
+
+
+class Gathering:
+    """Gathers pieces, and has them written within the device's time."""
+
+    def __init__(self, file: PackFile, deadline: Deadline) -> None:
+        self._file = file
+        self._deadline = deadline
+        self._gathered = bytearray()
+
+    def write(self, piece: bytes | memoryview) -> None:
+        # A copy: who is left behind in a write must not hold what belongs to the caller.
+        self._gathered += piece
+        if len(self._gathered) >= GATHERED:
+            self._hand_over()
+
+    def sync(self) -> None:
+        self._hand_over()
+        self._deadline.do(self._file.sync)
+
+    def _hand_over(self) -> None:
+        if self._gathered:
+            gathered, self._gathered = self._gathered, bytearray()
+            self._deadline.do(self._file.write, memoryview(gathered))
 
 
 def fresh_file(descriptor: int, key: DiskKey | None) -> PackFile:

@@ -9,7 +9,7 @@ The journal row is the truth; a sink only believes it for the length of the clai
 leaves a journal from which `Sink.writer` resumes without sending a finished part again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -163,6 +163,12 @@ class Sink(ObjectReader, Protocol):
     def devices(self) -> frozenset[str]:
         """Ids of the devices that are attached, as receipts name them: what `packs` speaks for. An endpoint is
         the one with the empty name."""
+        ...
+
+    @property
+    def hanging(self) -> Mapping[str, int]:
+        """Those that do not answer now, and may again: their ids, and how many operations hang in each. An endpoint's
+        requests end by themselves."""
         ...
 
     def writer(

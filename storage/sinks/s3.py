@@ -1,6 +1,6 @@
 """The S3 sink: packs or loose instances in one bucket."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from secrets import token_hex
@@ -66,6 +66,10 @@ class S3Sink:
     @property
     def devices(self) -> frozenset[str]:
         return frozenset({""})
+
+    @property
+    def hanging(self) -> Mapping[str, int]:
+        return {}
 
     def writer(
         self, pack: PackId, container: Container, size_hint: int, journal: Journal, resume: UploadState | None

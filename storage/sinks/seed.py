@@ -1,7 +1,7 @@
 """The seed sink: packs on devices that will be shipped."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from errno import errorcode
 
@@ -12,6 +12,7 @@ from storage.packs.model import Container, HeldPack, PackId
 from storage.packs.naming import index_key_beside, pack_key, pack_named, pack_of_key, studies_prefix
 from storage.packs.reader import PackReader
 from storage.seeds.profiles import PROFILES
+from storage.sinks.deadline import HANGS
 from storage.sinks.device import PAYLOAD, AttachedDevice, Device
 from storage.sinks.options import RAW_PIXELS, SeedOptions
 from storage.sinks.protocol import Journal, Probe, SinkTraits, StudyWriter, UploadState
@@ -43,6 +44,11 @@ class _Slot:
     failed: str = ""
     """What ended its use."""
 
+    @property
+    def gone(self) -> bool:
+        """It is not used: for good, or while it hangs."""
+        return bool(self.failed or self.device.deadline.hanging)
+
     def takes(self, size_hint: int) -> bool:
         """Whether a study of this size may be tried, as far as this process knows."""
         return not self.failed and (self.refused is None or 0 < size_hint < self.refused)
@@ -59,7 +65,9 @@ class SeedSink:
         self._away: list[Retryable] = []
         for root in options.devices:
             try:
-                self._slots.append(_Slot(unlocked(AttachedDevice(root), options.disk_key)))
+                self._slots.append(
+                    _Slot(unlocked(AttachedDevice(root, hangs_after=options.hangs_after), options.disk_key))
+                )
             except Retryable as error:
                 self._away.append(error)
         if not self._slots:
@@ -82,6 +90,10 @@ class SeedSink:
     @property
     def devices(self) -> frozenset[str]:
         return frozenset(slot.device.id for slot in self._slots)
+
+    @property
+    def hanging(self) -> Mapping[str, int]:
+        return {slot.device.id: count for slot in self._slots if (count := slot.device.deadline.hanging)}
 
     def writer(
         self, pack: PackId, container: Container, size_hint: int, journal: Journal, resume: UploadState | None
@@ -181,8 +193,13 @@ class SeedSink:
                 yield Probe(what=what, ok=False, detail=str(error))
             else:
                 yield Probe(what=what, ok=True, detail=device.id)
-            left = device.free() - self._options.room_kept
-            yield Probe(what=f"{device.place}: free space", ok=left > 0, detail=f"{left} bytes above the reserve")
+            what = f"{device.place}: free space"
+            try:
+                left = device.free() - self._options.room_kept
+            except Retryable as error:
+                yield Probe(what=what, ok=False, detail=str(error), place=error.place, code=error.code)
+            else:
+                yield Probe(what=what, ok=left > 0, detail=f"{left} bytes above the reserve")
 
     # What a writer tells its sink.
 
@@ -204,7 +221,9 @@ class SeedSink:
             slot.refused = min(size, slot.refused) if slot.refused is not None else size
 
     def mark_failed(self, device: Device, code: str) -> None:
-        """The device is used no more by this process."""
+        """The device is used no more by this process; one that hangs, not before it answers again."""
+        if code == HANGS:
+            return
         with self._lock:
             self._slot(device.id).failed = code
 
@@ -230,7 +249,9 @@ class SeedSink:
         away: list[Retryable] = []
         while True:
             with self._lock:
-                able = [each for each in self._slots if each.takes(size_hint) and each.device.id not in refusing]
+                takers = [each for each in self._slots if each.takes(size_hint)]
+                hanging = [each for each in takers if each.gone]
+                able = [each for each in takers if not each.gone and each.device.id not in refusing]
                 if not able:
                     break
                 slot = min(able[: self._options.parallel], key=lambda each: each.writers)
@@ -244,17 +265,20 @@ class SeedSink:
                 away.append(error)
             self.leave(slot.device, size_hint)
             refusing.add(slot.device.id)
+        if hanging:
+            # It may take the study yet: the destination is not full.
+            raise hanging[0].device.deadline.gone()
         if len(away) == len(self._slots):
             raise away[-1]
         if not (away or self._away) and all(self._never_holds(slot, size_hint) for slot in self._slots):
             # Of the study, not of the destination: the others go on.
             raise Rejected("a study larger than every device", operation="choose", place=self._options.name)
-        gone = sum(bool(slot.failed) for slot in self._slots) + len(away) + len(self._away)
+        gone = sum(slot.gone for slot in self._slots) + len(away) + len(self._away)
         raise SinkFull(f"no device has room for the study; {gone} are away or have failed", place=self._options.name)
 
     def _never_holds(self, slot: _Slot, size: int) -> bool:
         # Less room than the reserve is a mistake in the job file, and no study's fault.
-        return not slot.failed and size > slot.device.capacity() - self._options.room_kept > 0
+        return not slot.gone and size > slot.device.capacity() - self._options.room_kept > 0
 
     def _has_room(self, slot: _Slot, promised: int) -> bool:
         """Raises `Retryable` for one that is away, and may come back."""
@@ -275,7 +299,7 @@ class SeedSink:
     def _answering(self, device_id: str) -> _Slot | None:
         """The device of that id; None where it is not attached or does not answer."""
         slot = next((slot for slot in self._slots if slot.device.id == device_id), None)
-        if slot is None or slot.failed:
+        if slot is None or slot.gone:
             return None
         try:
             slot.device.free()
@@ -292,7 +316,7 @@ class SeedSink:
     def _finished(self, pack: PackId, container: Container, key: str) -> tuple[_Slot, PackReader] | None:
         """A complete pack that some device holds although the journal knows none (a ledger restored from a backup)."""
         for slot in self._slots:
-            if slot.failed:
+            if slot.gone:
                 continue
             reader = PackReader(self, pack, container, key, device=slot.device.id)
             try:

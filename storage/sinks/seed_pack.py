@@ -18,7 +18,7 @@ from storage.packs.model import Container, Member, PackId, Part, Receipt
 from storage.packs.naming import index_key_beside
 from storage.packs.reader import PackReader
 from storage.sinks.device import Device, lock_file
-from storage.sinks.pack_file import PackFile, fresh_file, resumed_file
+from storage.sinks.pack_file import Gathering, PackFile, fresh_file, resumed_file
 from storage.sinks.protocol import Journal, UploadState
 from storage.sinks.write_pace import WritePace
 
@@ -64,7 +64,7 @@ class SeedPackWriter:
         self._encoder = encoder
         self._container = container
         self._descriptor = descriptor
-        self._file = file
+        self._file = Gathering(file, device.deadline)
         self._parts = parts
         self._pace = pace
         self._lock = threading.RLock()
@@ -88,12 +88,15 @@ class SeedPackWriter:
             raise AlreadyThere("a file has the name", operation="create", place=device.place) from error
         except OSError as error:
             raise _failed(error, "create", devices, device, journal) from error
-        lock_file(descriptor, device.place)
         try:
-            file = fresh_file(descriptor, device.key)
+            device.deadline.do(lock_file, descriptor, device.place)
+            file = device.deadline.do(fresh_file, descriptor, device.key)
         except OSError as error:
-            os.close(descriptor)
+            device.close(descriptor)
             raise _failed(error, "create", devices, device, journal) from error
+        except StorageError:
+            device.close(descriptor)
+            raise
         encoder = PackEncoder(pack, container)
         return cls(devices, device, pack, key, journal, encoder, container, descriptor, file, [], pace)
 
@@ -112,22 +115,22 @@ class SeedPackWriter:
         except FileNotFoundError:
             return None
         try:
-            lock_file(descriptor, device.place)
-            found = os.fstat(descriptor)
+            device.deadline.do(lock_file, descriptor, device.place)
+            found = device.deadline.do(os.fstat, descriptor)
             if found.st_nlink != 1:
                 # Whoever held the lock until now has removed the file that we had opened already.
-                os.close(descriptor)
+                device.close(descriptor)
                 return None
-            file = resumed_file(descriptor, device.key, end)
+            file = device.deadline.do(resumed_file, descriptor, device.key, end)
             if file is None:
                 device.remove(state.key)
-                os.close(descriptor)
+                device.close(descriptor)
                 return None
         except OSError as error:
-            os.close(descriptor)
+            device.close(descriptor)
             raise _failed(error, "resume", devices, device, journal) from error
         except StorageError:
-            os.close(descriptor)
+            device.close(descriptor)
             raise
         encoder, parts = PackEncoder(pack, state.container, state.members), list(state.parts)
         return cls(devices, device, pack, state.key, journal, encoder, state.container, descriptor, file, parts, pace)
@@ -180,7 +183,7 @@ class SeedPackWriter:
     def close(self) -> None:
         with self._lock:
             if self._descriptor >= 0:
-                os.close(self._descriptor)
+                self._device.close(self._descriptor)
                 self._descriptor = -1
                 self._devices.leave(self._device, self.promised)
 
@@ -219,7 +222,7 @@ class SeedPackWriter:
 
     def _require_named(self) -> None:
         """A file that somebody removed meanwhile would be gone with our descriptor."""
-        if os.fstat(self._descriptor).st_nlink != 1:
+        if self._device.deadline.do(os.fstat, self._descriptor).st_nlink != 1:
             self._journal.reset("the device lost the pack")
             raise UploadLost("the file was removed", operation="finish", place=self._device.place)
 

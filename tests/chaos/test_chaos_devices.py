@@ -9,7 +9,8 @@ from typing import Any
 
 import boto3
 import pytest
-from chaos_devices import STUDIES, Bench, bench
+from chaos_devices import COMMAND_SECONDS, STUDIES, Bench, bench
+from chaos_world import wait_for
 
 from infra.simulator.disks import FileSystem, missing
 
@@ -117,6 +118,36 @@ def test_a_disk_that_hangs_holds_up_its_own_studies_only(table: Callable[..., An
     score.append(f"devices: hanging with {stuck} studies on the disk; {beside} of {STUDIES} went to the other "
                  f"meanwhile; then {packs} packs, {findings}")  # fmt: skip
     assert stuck - before <= 1
+    assert findings.none, (findings.lost, findings.duplicated, findings.wrong)
+
+
+def test_a_disk_that_hangs_for_good_is_given_up_and_all_studies_are_written_meanwhile(
+    table: Callable[..., Any], score: list[str]
+) -> None:
+    with table(96, 256, latency=0.01, more="hangs_after = 3\n") as here:
+        loading = here.start("seed", "load", here.job_file, "--quiet", "--json")
+        here.wait_for(loading, lambda: here.on(here.roots[0]) >= BEFORE, "studies on the first disk")
+        here.disks[0].hang()
+        try:
+            here.wait_for(
+                loading, lambda: here.ask("select 1 from exception where kind = 'DEVICE_HANGS'"), "the disk hangs"
+            )
+            hanging = {row["path_label"]: row["hangs"] for row in here.do("seed", "status", here.job_file, rc=(2,))}
+            written = "select 1 from delivery where state in ('written', 'validated')"
+            assert wait_for(lambda: len(here.ask(written)) == STUDIES, COMMAND_SECONDS), "a study waits for the disk"
+            stuck, beside = (here.on(root) for root in here.roots)
+        finally:
+            here.disks[0].go_on()
+        here.end(loading, rc=(0, 2))
+
+        here.do("run", here.job_file, "--quiet", rc=(0, 2))
+        packs = seal_all(here)
+        findings = here.judge()
+
+    score.append(f"devices: given up while hanging with {stuck} studies on the disk; {beside} of {STUDIES} went to the "
+                 f"other meanwhile; then {packs} packs, {findings}")  # fmt: skip
+    assert hanging == {"seed-1": True, "seed-2": False}
+    assert stuck + beside == STUDIES == packs
     assert findings.none, (findings.lost, findings.duplicated, findings.wrong)
 
 

@@ -132,6 +132,7 @@ def test_a_device_that_fails_is_left_and_the_study_starts_over_on_another(
         patch.setattr(pack_file, "write_all", fail)
         with pytest.raises(Retryable) as caught:
             study.feed(writer)
+            writer.finish()
 
     assert caught.value.code == errno.errorcode[code]
     assert journal.row is None
