@@ -6,19 +6,22 @@ from datetime import datetime
 from typing import Any
 
 from blake3 import blake3
+from pydantic import ValidationError
 
+from actors.coercion_options import CoercionOptions
 from actors.identity_options import IdentityOptions
 from actors.intake import Shape, as_it_came
 from imaging.coercion.apply import coerce
 from imaging.coercion.decisions import Decisions, Further, nothing_further
-from imaging.coercion.rules import Profile, RuleSet
+from imaging.coercion.rules import UNRULED, Profile, RuleSet
 from imaging.facts import InstanceFacts
 from imaging.identity.arrival import Arriving
 from imaging.identity.planned import planned_identity
 from imaging.instance import Instance
 from imaging.likeness import Likenesses
 from imaging.octets import Octets
-from storage.ledger.records import JsonValue
+from storage.ledger.coercion import RulesInUse
+from storage.ledger.records import Json, JsonValue
 
 
 def shape_of(
@@ -46,6 +49,22 @@ def shape_of(
         return coerced.facts, coerced.part10
 
     return shape
+
+
+def in_use(coercion: CoercionOptions) -> RulesInUse:
+    """The job's rules as the ledger keeps them. What the outcome is held against changes nothing that is written."""
+    return RulesInUse(version=coercion.rule_set().version, rules=coercion.model_dump(mode="json", exclude={"profile"}))
+
+
+def kept_rules(version: str, rules: Json | None) -> RuleSet | None:
+    """The rules that the ledger kept under this version; None: it has none, or this release reads them otherwise."""
+    if version == UNRULED:
+        return RuleSet()
+    try:
+        found = None if rules is None else CoercionOptions.model_validate(rules).rule_set()
+    except ValidationError:
+        return None
+    return found if found is not None and found.version == version else None
 
 
 def fingerprint_of(rules: RuleSet, plan: Mapping[str, Any]) -> str:

@@ -14,7 +14,8 @@ from typing import assert_never
 import structlog
 
 from actors.arrivals import Arrivals
-from actors.coercing import fingerprint_of, identity_note, shape_of
+from actors.coercing import fingerprint_of, identity_note, in_use, shape_of
+from actors.coercion_options import CoercionOptions
 from actors.custody import written_note
 from actors.dose_options import DoseOptions
 from actors.dosing import Dosing, with_more
@@ -31,7 +32,6 @@ from actors.setup import HoursWindow
 from actors.source import Source, SourceUnreachable
 from actors.verdict import EVIDENCE_UIDS, End, Verdict
 from actors.worker import Tally, Turn
-from imaging.coercion.rules import RuleSet
 from imaging.roots import uid_set_root
 from storage.errors import StorageError
 from storage.ledger.facts import SharedSop
@@ -54,7 +54,7 @@ class Mover:
         limits: MoverLimits,
         hours: HoursWindow,
         only: Sequence[int] | None,
-        rules: RuleSet,
+        coercion: CoercionOptions,
         dose: DoseOptions,
         identity: IdentityOptions | None,
         ledger: Ledger,
@@ -73,7 +73,8 @@ class Mover:
         self._limits = limits
         self._hours = hours
         self._only = only
-        self._rules = rules
+        self._rules = coercion.rule_set()
+        self._in_use = in_use(coercion)
         self._dose = dose
         self._identity = identity
         self._ledger = ledger
@@ -213,6 +214,7 @@ class Mover:
             ),
             problems=lambda shared: warnings(verdict, shared),
             facts=verdict.facts,
+            rules=self._in_use,
         )
         self._settling.answered(claim)
         self._tally.halt("")

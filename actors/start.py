@@ -152,7 +152,7 @@ def start_mover(setup: MoverSetup) -> Process:
             limits=job.limits,
             hours=job.hours,
             only=job.only,
-            rules=job.coercion.rule_set(),
+            coercion=job.coercion,
             dose=job.dose,
             identity=job.identity,
             ledger=desk.ledger,

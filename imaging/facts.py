@@ -42,3 +42,8 @@ class InstanceFacts:
     """What was odd but harmless, e.g. PIXEL_LENGTH; bounded names, no values from the dataset."""
     coerced: tuple[CoercedValue, ...] = ()
     """What rules changed between reception and writing; known until the study is committed."""
+    met: tuple[str, ...] = ()
+    """Rules, as `Rule.label`, whose conditions it met; known as long."""
+    acted: tuple[str, ...] = ()
+    """Those among them, and decisions about the study, that changed a value of it, even if a later one changed it
+    back."""

@@ -19,7 +19,9 @@ class Limosa(CommandGroup):
         "version": Entry("cluster.cli.jobfile", "Print versions."),
         "config": Entry("cluster.cli.jobfile", "Look at settings."),
         "check": Entry("cluster.cli.check", "Try every endpoint, and learn what is peculiar about the source."),
-        "coercion": Entry("cluster.cli.coercion", "Try the rules that change header values."),
+        "coercion": Entry(
+            "cluster.cli.coercion", "Rules that change header values: try them, look back, use them anew."
+        ),
         "audit": Entry("cluster.cli.audit", "Private elements: what is there, and what becomes of it."),
         "dose": Entry("cluster.cli.dose", "CT dose that machines can read, and reports made of it."),
         "inventory": Entry("cluster.cli.inventory", "Enumerate the archive, however much it cuts its answers."),

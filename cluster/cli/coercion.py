@@ -1,69 +1,34 @@
-"""coercion: what the job's rules would do."""
+"""coercion: the group of commands about rules that change header values."""
 
-import os
-from dataclasses import asdict
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Mapping
+from typing import ClassVar
 
 import typer
 
-from cluster.cli.arguments import AsJson, JobFile, printer, texts
-from cluster.cli.exits import Exit, Stop
-from cluster.coercion_preview import PreviewRow, preview
-from cluster.job import load_job
-from imaging.coercion.rules import Profile, RuleSet
-from storage.spool import FileOctets
+from cluster.cli.group import CommandGroup, Entry, nothing_before
 
-Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="DICOM files (Part 10).", show_default=False)]
+
+class CoercionCommands(CommandGroup):
+    """Reading the ledger must not wait for what reading images imports."""
+
+    entries: ClassVar[Mapping[str, Entry]] = {
+        "preview": Entry(
+            "cluster.cli.coercion_preview", "Show what the job's rules would change in files; nothing is written."
+        ),
+        "versions": Entry("cluster.cli.coercion_versions", "List the rules that studies were ever written under."),
+        "rules": Entry("cluster.cli.coercion_versions", "Print the rules of one version, as a job file has them."),
+        "studies": Entry("cluster.cli.coercion_replay", "List studies that a rule changed."),
+        "replay": Entry(
+            "cluster.cli.coercion_replay", "Write studies anew that other rules than today's were used on."
+        ),
+    }
 
 
 def add_to(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="Try the rules that change header values.")
-    group.command(
-        "preview",
-        **texts(
-            "Show what the job's rules would change in files; nothing is written.",
-            "limosa coercion preview move.toml image.dcm",
-            "limosa coercion preview move.toml samples/*.dcm --profile strict",
-            more="Prints values as they are: patients' names, too. Ends with 2 when a file would stop its study.",
-        ),
-    )(show)
-    app.add_typer(group, name="coercion")
-
-
-def show(
-    job_file: JobFile,
-    files: Files,
-    profile: Annotated[Profile, typer.Option(help="Also what a destination of this kind would refuse.")] = Profile.NONE,
-    as_json: AsJson = False,
-) -> int:
-    job = load_job(job_file)
-    rules = job.coercion.rule_set()
-    if not rules.rules and profile is Profile.NONE:
-        raise Stop(f"{job_file} has no rules; write them as [[coercion.rules]]")
-    now = datetime.now(UTC)
-    rows = [row for file in files for row in _of(file, rules, job.source.name, now, profile)]
-    out = printer(as_json)
-    out.rows(
-        "coercion",
-        ("file", "rule", "attribute", "before", "after", "problem"),
-        [asdict(row) for row in rows],
+    group = typer.Typer(
+        cls=CoercionCommands,
+        callback=nothing_before,
+        no_args_is_help=True,
+        help="Rules that change header values: try them, look back, use them anew.",
     )
-    changed = {row.file for row in rows if not row.problem}
-    stopped = sum(bool(row.problem) for row in rows)
-    out.say(f"{len(files)} files, {len(changed)} would be changed, {stopped} would stop their study.")
-    return Exit.EXCEPTIONS if stopped else Exit.DONE
-
-
-def _of(file: Path, rules: RuleSet, source: str, now: datetime, profile: Profile) -> list[PreviewRow]:
-    try:
-        descriptor = os.open(file, os.O_RDONLY)
-    except OSError as error:
-        raise Stop(f"{file} cannot be read: {error.strerror}") from None
-    try:
-        return preview(file, FileOctets(descriptor, os.fstat(descriptor).st_size), rules, source, now, profile)
-    except OSError as error:
-        raise Stop(f"{file} cannot be read: {error.strerror}") from None
-    finally:
-        os.close(descriptor)
+    app.add_typer(group, name="coercion")

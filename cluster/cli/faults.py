@@ -6,6 +6,7 @@ from cluster.cli.given import job_file
 from cluster.exit import Exit
 from cluster.job_errors import JobFileError
 from cluster.planning.decide import PlanRefused
+from cluster.planning.replaying import UnknownRules
 from infra.embedded.process import ServerError
 from storage.errors import IntegrityError, StorageError
 from storage.ledger.job import JobHeld
@@ -36,7 +37,7 @@ def expected(error: Exception) -> tuple[str, Exit] | None:
         case StorageError():
             step = advice(error)
             return f"{error}. {step} {job_file()}" if step else str(error), Exit.FAULT
-        case JobFileError() | ServerError() | PlanRefused():
+        case JobFileError() | ServerError() | PlanRefused() | UnknownRules():
             return str(error), Exit.FAULT
         case _:
             return None

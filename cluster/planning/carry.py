@@ -28,7 +28,7 @@ def planner_of(
 
 def make_revisions(job: Job, ledger: Ledger, only: Sequence[Uid] | None = None) -> int:
     """Every study that waits for a plan, and that nothing holds, has its next revision; how many."""
-    rules = {"coercion": job.coercion.rule_set().fingerprint or "none"}
+    rules = {"coercion": job.coercion.rule_set().version}
     step = ledger.plan.step if job.identity is None else ledger.plan.step_decided
     made = 0
     while studies := step(rules, only=only).studies:

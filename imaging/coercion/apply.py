@@ -41,7 +41,7 @@ def coerce(instance: Instance, decisions: Decisions, *, likenesses: Likenesses |
     decision = decisions.on(header)
     if not decision.changes:
         _require_taken(header, decisions.rules.profile)
-        return Coerced(instance.facts(), instance.part10)
+        return Coerced(replace(instance.facts(), met=decision.met, acted=decision.acted), instance.part10)
     try:
         spliced = splice(instance.part10, instance.dataset_offset, header, decision.edits)
         written = identify(
@@ -64,6 +64,8 @@ def coerce(instance: Instance, decisions: Decisions, *, likenesses: Likenesses |
             raw_size=instance.raw_size,
             flags=tuple(sorted({*facts.flags, *(flag.value for flag in odd)})),
             coerced=decision.recorded,
+            met=decision.met,
+            acted=decision.acted,
         ),
         spliced,
     )

@@ -34,6 +34,9 @@ class Decision:
     changes: tuple[Change, ...]
     edits: tuple[Edit, ...]
     recorded: tuple[CoercedValue, ...]
+    met: tuple[str, ...]
+    """As in `InstanceFacts`; so is the next."""
+    acted: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +80,17 @@ class Decisions:
                 return decision
         conversion = self.rules.conversion
         dataset = Dataset(header, conversion[1].undeclared if conversion and conversion[0].unconditional else "")
-        changes = (*plan(dataset, self.rules, self._source), *self._further(dataset))
+        planned = plan(dataset, self.rules, self._source)
+        further = self._further(dataset)
+        changes = (*planned.changes, *further)
+        acted = (*planned.acted, *dict.fromkeys(change.rule for change in further))
         edits = _edits(changes)
         if changes and self.rules.originals is Originals.DATASET:
             edits.append(originals_edit(dataset, changes, self.rules, self._moment))
         recorded = tuple(_recorded(change, self.rules.originals) for change in changes)
+        decision = Decision(changes, tuple(edits), recorded, planned.met, acted)
         if conversion is not None:
-            return self._converted(header, dataset, Decision(changes, tuple(edits), recorded))
-        decision = Decision(changes, tuple(edits), recorded)
+            return self._converted(header, dataset, decision)
         seen = None if dataset.private_asked else _seen(header, dataset.asked)
         if seen is not None:
             self._known = ((seen, decision), *self._known)[:KEPT]
@@ -99,10 +105,11 @@ class Decisions:
             raise NotCoercible(error.defect, tag=error.tag, rule=rule.label if rule else "") from None
         if found is None or rule is None:
             return decision
+        acted = (*decision.acted, rule.label)
         change = Change(rule=rule.label, reason=rule.reason, tag=CHARSET, vr="CS", before=found.before, after=UTF8)
         # Nothing of the text is another, so there is no original to keep; what was declared is told all the same.
         told = CoercedValue(rule=change.rule, tag=CHARSET, before=found.before, after=UTF8)
-        return Decision((*decision.changes, change), found.edits, (*decision.recorded, told))
+        return Decision((*decision.changes, change), found.edits, (*decision.recorded, told), decision.met, acted)
 
 
 def _edits(changes: Sequence[Change]) -> list[Edit]:

@@ -1,6 +1,6 @@
 """What the rules change in one dataset: decided here, done elsewhere."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -52,8 +52,19 @@ class Change:
     after: bytes | None
 
 
-def plan(dataset: Dataset, rules: RuleSet, source: str) -> tuple[Change, ...]:
-    """Every change in the order of the rules; each rule sees what the ones before it did.
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """Every change in the order of the rules, and which of these had to do with the dataset."""
+
+    changes: tuple[Change, ...]
+    met: tuple[str, ...]
+    """Labels of rules whose conditions it met."""
+    acted: tuple[str, ...]
+    """Of those that changed a value, if only for a later one to change it back."""
+
+
+def plan(dataset: Dataset, rules: RuleSet, source: str) -> Planned:
+    """What the rules change; each rule sees what the ones before it did.
 
     A dataset that has been changed so is left alone the next time, or it is not changed at all. `dataset` is used up.
 
@@ -62,11 +73,13 @@ def plan(dataset: Dataset, rules: RuleSet, source: str) -> tuple[Change, ...]:
     NotCoercible
         A value cannot be read, written, or is no value of its attribute, or the rules would change their own outcome.
     """
-    changes = _lasting(_once(dataset, rules.rules, source))
+    met: list[str] = []
+    found = tuple(_once(dataset, rules.rules, source, met))
+    changes = _lasting(found)
     if changes:
-        for again in _lasting(_once(dataset, rules.rules, source)):
+        for again in _lasting(tuple(_once(dataset, rules.rules, source, []))):
             raise NotCoercible("would change its own outcome again", tag=again.tag, rule=again.rule)
-    return changes
+    return Planned(changes, tuple(met), tuple(dict.fromkeys(change.rule for change in found)))
 
 
 def converting(dataset: Dataset, rules: RuleSet, source: str) -> Rule | None:
@@ -75,9 +88,8 @@ def converting(dataset: Dataset, rules: RuleSet, source: str) -> Rule | None:
     return found[0] if found and _applies(found[0], dataset, source) else None
 
 
-def _lasting(changes: Iterable[Change]) -> tuple[Change, ...]:
+def _lasting(found: Sequence[Change]) -> tuple[Change, ...]:
     """Without those of attributes that end as they began."""
-    found = tuple(changes)
     first: dict[int, bytes | None] = {}
     last: dict[int, bytes | None] = {}
     for change in found:
@@ -86,11 +98,13 @@ def _lasting(changes: Iterable[Change]) -> tuple[Change, ...]:
     return tuple(change for change in found if first[change.tag] != last[change.tag])
 
 
-def _once(dataset: Dataset, rules: Sequence[Rule], source: str) -> Iterator[Change]:
+def _once(dataset: Dataset, rules: Sequence[Rule], source: str, met: list[str]) -> Iterator[Change]:
+    """`met` gets the labels of the rules that are for the dataset."""
     for rule in rules:
         try:
             if not _applies(rule, dataset, source):
                 continue
+            met.append(rule.label)
             for action in rule.actions:
                 change = _change(rule, action, dataset)
                 if change is not None:

@@ -26,6 +26,9 @@ from imaging.coercion.attributes import (
     unfit_value,
 )
 
+UNRULED = "none"
+"""The version of a rule set without rules."""
+
 PATTERN_LIMIT = 1_000
 """Characters of a regular expression; longer ones are tables in disguise, and `map` takes tables."""
 
@@ -274,6 +277,11 @@ class RuleSet:
         last = self.rules[-1] if self.rules else None
         action = last.actions[0] if last else None
         return (last, action) if last and isinstance(action, Utf8) else None
+
+    @property
+    def version(self) -> str:
+        """What the ledger knows these rules by: the fingerprint, or `none`."""
+        return self.fingerprint or UNRULED
 
     @cached_property
     def fingerprint(self) -> str:

@@ -1,4 +1,8 @@
-"""What rules changed, as rows: beside each staged instance until the study is committed, then per study and rule."""
+"""What rules did, as rows: beside each staged instance until the study is committed, then per study and rule.
+
+Of every study is kept under which rules it was written, whose conditions it met and which of them changed something;
+of some also the values, where its datasets do not keep them.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,10 +11,33 @@ from typing import Any
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from imaging.facts import CoercedValue
+from imaging.coercion.rules import UNRULED
+from imaging.facts import CoercedValue, InstanceFacts
 from imaging.uid import Uid
 from storage.ledger.pool import Connection, Pool
-from storage.ledger.records import Claim
+from storage.ledger.records import Claim, Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RulesInUse:
+    """Rules under which instances are written."""
+
+    version: str
+    """As `RuleSet.version`."""
+    rules: Json
+    """As the job file has them: enough to use them again years later."""
+
+
+AS_IT_CAME = RulesInUse(version=UNRULED, rules={})
+"""Without rules."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Of rules that had to do with the instances of one study, as `InstanceFacts` has them."""
+
+    met: tuple[str, ...]
+    acted: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +107,33 @@ def staged(conn: Connection, claim: Claim) -> dict[Uid, tuple[CoercedValue, ...]
     return {sop_uid: values_of(column) for sop_uid, column in rows}
 
 
+def labels_of(facts: Iterable[InstanceFacts]) -> Labels:
+    """What rules did to any of the instances."""
+    return _together({(one.met, one.acted) for one in facts})
+
+
+def staged_labels(conn: Connection, claim: Claim) -> Labels:
+    """What rules did to any of the members that the journal holds."""
+    rows = conn.execute("select distinct met, acted from upload_member where delivery_id = %s", (claim.delivery_id,))
+    return _together(rows)
+
+
+def put_effect(conn: Connection, rules: RulesInUse, done: Labels) -> int:
+    """Id of what these rules did, the same for all studies to which they did the same, within the caller's
+    transaction."""
+    values = {"version": rules.version, "rules": Jsonb(rules.rules), "met": list(done.met), "acted": list(done.acted)}
+    while (row := conn.execute(_EFFECT, values).fetchone()) is None:
+        conn.execute(_KEEP_RULES, values)
+        # Where another commit is just making the same row this one waits for it.
+        conn.execute(_KEEP_EFFECT, values)
+    return row[0]
+
+
+def _together(labels: Iterable[Sequence[Iterable[str]]]) -> Labels:
+    found = list(labels)
+    return Labels(*(tuple(sorted({label for each in found for label in each[place]})) for place in (0, 1)))
+
+
 class Coercions:
     """Reads what was changed."""
 
@@ -118,3 +172,14 @@ def _hex(value: bytes | None) -> str | None:
 
 def _bytes(text: str | None) -> bytes | None:
     return None if text is None else bytes.fromhex(text)
+
+
+_EFFECT = """
+select effect_id from coercion_effect where version = %(version)s and met = %(met)s and acted = %(acted)s"""
+
+_KEEP_RULES = """
+insert into coercion_rules as c (version, rules) values (%(version)s, %(rules)s)
+on conflict (version) do update set rules = excluded.rules where c.rules is null"""
+
+_KEEP_EFFECT = """
+insert into coercion_effect (version, met, acted) values (%(version)s, %(met)s, %(acted)s) on conflict do nothing"""

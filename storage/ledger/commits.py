@@ -11,7 +11,15 @@ from imaging.roots import uid_set_root
 from imaging.uid import Uid
 from storage.errors import IntegrityError
 from storage.ledger.claims import lost
-from storage.ledger.coercion import put_coercions, staged
+from storage.ledger.coercion import (
+    AS_IT_CAME,
+    RulesInUse,
+    labels_of,
+    put_coercions,
+    put_effect,
+    staged,
+    staged_labels,
+)
 from storage.ledger.custody import append
 from storage.ledger.evidence import sop_key
 from storage.ledger.exceptions import put_problem
@@ -55,11 +63,13 @@ class Commits:
         note: CustodyNote,
         problems: Callable[[tuple[SharedSop, ...]], Sequence[Problem]] = lambda shared: (),
         facts: Sequence[InstanceFacts] | None = None,
+        rules: RulesInUse = AS_IT_CAME,
     ) -> tuple[SharedSop, ...]:
         """The study's revision is complete and durable at the inline destination; the others may be fed from it.
 
         The instances are `facts`, or the members the journal holds when `facts` is None; `expected_root` is
-        `imaging.roots.uid_set_root` of the instances the source says the study has. Returned are the SOP Instance
+        `imaging.roots.uid_set_root` of the instances the source says the study has; `rules` are those they were written
+        under. Returned are the SOP Instance
         UIDs that other studies hold too: noticed, not refused. What `problems` makes of them and of all else that was
         odd is opened in the same transaction, so that no warning is lost with the connection.
 
@@ -85,8 +95,10 @@ class Commits:
             )
             shared = shared_sops(conn, claim.study_key, sop_uids)
             put_receipt(conn, claim.delivery_id, receipt, len(sop_uids))
+            effect = put_effect(conn, rules, staged_labels(conn, claim) if facts is None else labels_of(facts))
             closed = conn.execute(
-                _CLOSE_REVISION, {"study": claim.study_key, "revision": claim.revision, "root": expected_root}
+                _CLOSE_REVISION,
+                {"study": claim.study_key, "revision": claim.revision, "root": expected_root, "effect": effect},
             ).rowcount
             if closed != 1:
                 raise lost(claim, "commit written")
@@ -316,7 +328,7 @@ _COPY_INSTANCES = (
 )
 
 _CLOSE_REVISION = """
-update study_revision r set written_at = limosa_now(), expected_root = %(root)s,
+update study_revision r set written_at = limosa_now(), expected_root = %(root)s, effect_id = %(effect)s,
   instances = t.instances, raw_bytes = t.raw_bytes, sto_bytes = t.sto_bytes
 from (select count(*) as instances, coalesce(sum(raw_size), 0)::bigint as raw_bytes,
         coalesce(sum(sto_size), 0)::bigint as sto_bytes

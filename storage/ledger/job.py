@@ -12,15 +12,11 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from storage.errors import Retryable, StorageError
-from storage.ledger.pool import Connection, Pool, translated
+from storage.ledger.pool import Connection, Pool, beside_a_run, translated
 from storage.ledger.records import DestinationState, Json
 
 _LOCK = 0x10B
 """Key of the advisory lock whose session is the job's driver."""
-DEADLOCKS = 4
-"""Times in a row that Postgres may have to choose between a registration and a run's transaction."""
-_DEADLOCK = "40P01"
-"""SQLSTATE of the one that was rolled back; nothing of it remains, and the same may be done again."""
 
 
 class JobMismatch(StorageError):
@@ -130,14 +126,7 @@ class Jobs:
             The ledger holds studies of another job or source, or a destination that already holds studies would
             move elsewhere or change its role.
         """
-        for _ in range(DEADLOCKS):
-            try:
-                return self._register(name, source_identity, sources, destinations)
-            except Retryable as error:
-                # A command registers beside a run whose transactions take the same rows in another order.
-                if error.code != _DEADLOCK:
-                    raise
-        return self._register(name, source_identity, sources, destinations)
+        return beside_a_run(lambda: self._register(name, source_identity, sources, destinations))
 
     def _register(
         self,

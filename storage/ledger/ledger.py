@@ -25,6 +25,7 @@ from storage.ledger.pace import Paces
 from storage.ledger.pilots import Pilots
 from storage.ledger.plan import Plan
 from storage.ledger.pool import PATIENCE, Pool
+from storage.ledger.replay import Replay
 from storage.ledger.samples import Samples
 from storage.ledger.seeds import Seeds
 from storage.ledger.status import Status
@@ -54,6 +55,7 @@ class Ledger:
         self.commitments = Commitments(self._pool)
         self.facts = Facts(self._pool)
         self.coercions = Coercions(self._pool)
+        self.replay = Replay(self._pool)
         self.doses = Doses(self._pool)
         self.audits = Audits(self._pool)
         self.identity = Identity(self._pool)

@@ -1,10 +1,11 @@
 """Connections to the ledger, and the one place where errors of Postgres become errors of storage."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from enum import StrEnum
 from types import TracebackType
+from typing import TypeVar
 
 import psycopg
 from psycopg.rows import TupleRow
@@ -23,6 +24,13 @@ PLACE = "ledger"
 PATIENCE = timedelta(seconds=10)
 """Longest wait for a connection. A Postgres restart takes two seconds; a caller that waited ten should tell
 somebody instead of waiting on."""
+
+DEADLOCKS = 4
+"""Times in a row that Postgres may have to choose between a command's transaction and those of a run beside it."""
+_DEADLOCK = "40P01"
+"""SQLSTATE of the one that was rolled back; nothing of it remains, and the same may be done again."""
+
+T = TypeVar("T")
 
 _SESSION = (
     # A worker that froze in the middle of a transaction holds rows nobody else can claim. Ours last milliseconds.
@@ -64,6 +72,18 @@ def translated(operation: str) -> Generator[None]:
         raise Rejected(
             f"the ledger refused: {rule}", operation=operation, place=PLACE, code=error.sqlstate or ""
         ) from None
+
+
+def beside_a_run(transaction: Callable[[], T]) -> T:
+    """The outcome of one transaction that takes rows in another order than a run does, made again where Postgres chose
+    the other one. Raises `Retryable` after `DEADLOCKS` such choices."""
+    for _ in range(DEADLOCKS):
+        try:
+            return transaction()
+        except Retryable as error:
+            if error.code != _DEADLOCK:
+                raise
+    return transaction()
 
 
 def _configure(conn: Connection) -> None:

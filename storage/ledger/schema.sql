@@ -155,6 +155,26 @@ create index study_to_plan on study (priority, study_key)
   where state = 'discovered' or (recount and state in ('planned', 'empty_confirmed'));
 create index study_by_patient on study (patient_id);
 
+-- The rules as they were whenever something was written under them.
+create table coercion_rules (
+  version text primary key,
+  first_used timestamptz not null default limosa_now(),
+  rules jsonb
+);
+create trigger coercion_rules_are_fixed before update or delete on coercion_rules
+  for each row when (old.rules is not null) execute function refuse_change();
+
+-- What the rules of one version came to in a study. Studies to which the same happened share a row: there are few.
+create table coercion_effect (
+  effect_id integer generated always as identity primary key,
+  version text not null references coercion_rules,
+  met text[],
+  acted text[] not null,
+  constraint one_row_for_an_effect unique nulls not distinct (version, met, acted)
+);
+create trigger coercion_effect_is_fixed before update or delete on coercion_effect
+  for each row execute function refuse_change();
+
 -- One immutable version of a study as it is delivered; the expected set is fixed when it is written.
 create table study_revision (
   study_key bigint not null references study,
@@ -167,6 +187,7 @@ create table study_revision (
   plan jsonb not null default '{}',
   planned_at timestamptz not null default limosa_now(),
   written_at timestamptz,
+  effect_id integer references coercion_effect,
   primary key (study_key, revision),
   constraint revision_starts_at_one check (revision >= 1),
   constraint algorithm_is_known check (algorithm = 'blake3'),
@@ -180,6 +201,7 @@ create table study_revision (
 );
 create trigger written_revision_is_fixed before update or delete on study_revision
   for each row when (old.written_at is not null) execute function refuse_change();
+create index revision_by_effect on study_revision (effect_id, study_key) where effect_id is not null;
 -- pre: the queue, narrow on purpose, and the resumable state of unfinished deliveries.
 
 create type delivery_state as enum (
@@ -313,6 +335,8 @@ create table upload_member (
   can1 bytea not null,
   flags text[] not null default '{}',
   coerced jsonb,
+  met text[] not null default '{}',
+  acted text[] not null default '{}',
   primary key (delivery_id, sop_uid),
   constraint member_digests_are_blake3 check (
     octet_length(raw1) = 32 and octet_length(sto1) = 32 and octet_length(can1) = 32 and octet_length(pd1) = 32)

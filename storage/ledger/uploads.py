@@ -87,6 +87,8 @@ class LedgerJournal:
                             facts.can1,
                             list(facts.flags),
                             json_of(facts.coerced),
+                            list(facts.met),
+                            list(facts.acted),
                         )
                     )
 
@@ -150,7 +152,7 @@ class Uploads:
             ).fetchall()
             members = cursor.execute(
                 "select byte_start, byte_size, lead, sop_uid, series_uid, sop_class, transfer_syntax, raw_size,"
-                " sto_size, raw1, sto1, pd1, can1, flags, coerced from upload_member where delivery_id = %s"
+                " sto_size, raw1, sto1, pd1, can1, flags, coerced, met, acted from upload_member where delivery_id = %s"
                 " order by byte_start",
                 (claim.delivery_id,),
             ).fetchall()
@@ -223,6 +225,8 @@ def _member(claim: Claim, row: DictRow) -> Member:
         can1=row["can1"],
         flags=tuple(row["flags"]),
         coerced=values_of(row["coerced"]),
+        met=tuple(row["met"]),
+        acted=tuple(row["acted"]),
     )
     return Member(facts=facts, offset=row["byte_start"], length=row["byte_size"], lead=row["lead"])
 
@@ -238,5 +242,5 @@ _COPY_PARTS = "copy upload_part (delivery_id, number, byte_start, byte_size, crc
 
 _COPY_MEMBERS = (
     "copy upload_member (delivery_id, byte_start, byte_size, lead, sop, sop_uid, series_uid, sop_class,"
-    " transfer_syntax, raw_size, sto_size, raw1, sto1, pd1, can1, flags, coerced) from stdin"
+    " transfer_syntax, raw_size, sto_size, raw1, sto1, pd1, can1, flags, coerced, met, acted) from stdin"
 )

@@ -169,7 +169,7 @@ commitment,
 sampled_series, sampled_study, pilot_study, pilot_day, source_study, source_file,
 acceptance, decision, decision_rules, ordered, identity_event, hospital_file,
 custody, exception, validation, receipt, sop, instance, upload_member, upload_part, upload, delivery, study_revision,
-study, find_window, device, worker, destination, source, job"""
+coercion_effect, coercion_rules, study, find_window, device, worker, destination, source, job"""
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,115 @@
+"""A rule is mended after its studies were delivered: exactly those that may become others are delivered anew."""
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import pydicom
+import pytest
+
+from actors.coercion_options import CoercionOptions
+from cluster.planning.replaying import Replayer
+from imaging.coercion.difference import Cause
+from imaging.uid import Uid
+from infra.simulator import Simulator, synthetic_archive
+from storage.ledger.lifecycle import StudyStatus
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def rules(name: str, **more: Any) -> CoercionOptions:
+    """A rule for CT, one that changes all, and one that never does."""
+    return CoercionOptions.model_validate(
+        {
+            "rules": [
+                {
+                    "name": "institution",
+                    "modalities": ["CT"],
+                    "actions": [{"kind": "set", "attribute": "InstitutionName", "value": name}],
+                },
+                {"name": "number", "actions": [{"kind": "set", "attribute": "StudyID", "value": "7"}]},
+                {"name": "idle", "actions": [{"kind": "map", "attribute": "Modality", "table": {"ZZ": "OT"}}]},
+            ]
+        }
+        | more
+    )
+
+
+def replayer(job: Any) -> Replayer:
+    return Replayer(job.ledger, job.job.source.name, job.job.coercion.rule_set())
+
+
+def again(job: Any) -> None:
+    job.plan()
+    job.start()
+    job.finish()
+    job.stop()
+
+
+def revisions(job: Any) -> dict[str, int]:
+    return dict(job.rows("select study_uid, revision from study"))
+
+
+def test_exactly_the_studies_that_a_mended_rule_changed_are_delivered_anew(engine, free_port):
+    archive = synthetic_archive(studies=8, seed=5)
+    manifest = archive.manifest()
+    first, second = rules("Nroth Hospital"), rules("North Hospital")
+    port = free_port()
+    with Simulator(archive, destinations={"MIG01": ("127.0.0.1", port)}) as pacs:
+        job = engine(pacs.port, receiver_port=port)
+        job.job = replace(job.job, coercion=first)
+        job.run()
+        modalities = {
+            uid: {read(part10).Modality for part10 in job.datasets("cloud", uid).values()}
+            for uid in manifest.study_uids
+        }
+        scanned = {uid for uid, found in modalities.items() if "CT" in found}
+        assert scanned and scanned < set(manifest.study_uids)
+
+        before = replayer(job).look()
+        job.job = replace(job.job, coercion=second)
+        looked, of_another = replayer(job).look(), replayer(job).look(rule="idle")
+        unchanged = revisions(job)
+        by_name = replayer(job).look(rule="institution", version=first.rule_set().version)
+        listed = job.ledger.replay.studies(by_name.outdated[0].effects, present=True)
+        replayer(job).apply(by_name, by="m.keller")
+        twice = replayer(job).look()
+        replayer(job).apply(twice, by="m.keller")
+        again(job)
+        after = replayer(job).look()
+
+    assert before.outdated == [] and of_another.outdated == []
+    assert [(one.cause, one.rule, one.studies) for one in looked.outdated] == [
+        (Cause.CHANGED, "institution", len(scanned))
+    ]
+    assert looked.same == len(manifest.study_uids) - len(scanned)
+    assert set(unchanged.values()) == {1}
+    assert {one.study_uid for one in listed} == scanned
+    assert (by_name.renewed, twice.renewed) == (len(scanned), 0)
+    assert [one.waiting for one in twice.outdated] == [len(scanned)]
+    assert (after.outdated, after.same) == ([], looked.same)
+    assert revisions(job) == {uid: 2 if uid in scanned else 1 for uid in manifest.study_uids}
+    assert set(job.statuses().values()) == {StudyStatus.DONE}
+    for uid in scanned:
+        found = [read(part10) for part10 in job.datasets("cloud", uid, revision=2).values()]
+        assert {one.InstitutionName for one in found if one.Modality == "CT"} == {"North Hospital"}
+        [link] = [link for link in job.ledger.custody.chain(Uid(uid)) if link.event == "replayed"]
+        assert (link.actor, link.payload) == (
+            "m.keller",
+            {
+                "revision": 1,
+                "before": first.rule_set().version,
+                "after": second.rule_set().version,
+                "cause": "changed",
+                "rule": "institution",
+            },
+        )
+    told = {one.version: (one.revisions, one.studies) for one in job.ledger.replay.versions()}
+    assert told == {
+        first.rule_set().version: (8, 8 - len(scanned)),
+        second.rule_set().version: (len(scanned), len(scanned)),
+    }
+
+
+def read(part10: bytes) -> pydicom.Dataset:
+    return pydicom.dcmread(io.BytesIO(part10))
