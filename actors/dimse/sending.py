@@ -1,8 +1,9 @@
 """A pool of associations for C-STORE, and what an archive's answers mean to a destination.
 
 An association proposes one context per pair of class and syntax as stored, so nothing is ever transcoded. Which pairs
-a study has is known as it comes: an association that lacks one is replaced by one that proposes every pair seen so far,
-the latest first.
+a study has is known as it comes: where no association has one, another is opened that proposes every pair seen so far
+and, as far as there is room, every class seen in every syntax seen. So an archive sees about one association for each
+class and each syntax, and not for each pair.
 """
 
 import threading
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import islice
 
 from actors.dimse.negotiation import IMPLICIT_LE, VERIFICATION
 from actors.dimse.store import MOST_CONTEXTS, StoreConversation, StoredAs, StoreEnd, StoreOutcome
@@ -36,6 +38,15 @@ class _Open:
     pairs: frozenset[StoredAs]
 
 
+def proposal(seen: Sequence[StoredAs]) -> tuple[StoredAs, ...]:
+    """What an association proposes when these pairs were met, the latest first: they themselves, then those that may
+    come; as many as it takes."""
+    classes = dict.fromkeys(each.sop_class for each in seen)
+    syntaxes = dict.fromkeys(each.transfer_syntax for each in seen)
+    likely = (StoredAs(sop_class, syntax) for sop_class in classes for syntax in syntaxes)
+    return (*islice(dict.fromkeys((*seen, *likely)), MOST_CONTEXTS - 1), ECHO)
+
+
 @dataclass(slots=True)
 class StorePool:
     """Associations of one process with one archive, at most `most` at once; thread-safe."""
@@ -44,6 +55,7 @@ class StorePool:
     most: int
     _seen: list[StoredAs] = field(default_factory=list)
     _idle: list[_Open] = field(default_factory=list)
+    _busy: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _timer: threading.Timer | None = None
     _places: threading.BoundedSemaphore = field(init=False)
@@ -59,13 +71,19 @@ class StorePool:
     @contextmanager
     def _lent(self, pair: StoredAs) -> Iterator[_Open]:
         with self._places:
-            lent = self._take(pair) or self._open(pair)
+            lent = self._take(pair)
             try:
+                if lent is None:
+                    lent = self._open(pair)
                 yield lent
             except BaseException:
-                lent.conversation.close()
+                with self._lock:
+                    self._busy -= 1
+                if lent is not None:
+                    lent.conversation.close()
                 raise
             with self._lock:
+                self._busy -= 1
                 self._idle.append(lent)
                 if self._timer is None:
                     self._arm()
@@ -88,12 +106,16 @@ class StorePool:
             each.conversation.close()
 
     def _take(self, pair: StoredAs) -> _Open | None:
-        """An idle association that proposes the pair. Others are closed: they would stand in its way."""
+        """An idle association that proposes the pair. Where none does, the longest idle are closed as far as they would
+        stand in the way of another."""
         with self._lock:
-            fit = [each for each in self._idle if pair in each.pairs]
-            chosen = next((each for each in reversed(fit) if each.conversation.usable), None)
-            dropped = [each for each in self._idle if each not in fit or not each.conversation.usable]
-            self._idle = [each for each in self._idle if each is not chosen and each not in dropped]
+            self._busy += 1
+            usable = [each for each in self._idle if each.conversation.usable]
+            chosen = next((each for each in reversed(usable) if pair in each.pairs), None)
+            kept = [each for each in usable if each is not chosen]
+            kept = kept[max(0, len(kept) - (self.most - self._busy)) :]
+            dropped = [each for each in self._idle if each is not chosen and each not in kept]
+            self._idle = kept
         for each in dropped:
             each.conversation.close()
         return chosen
@@ -104,7 +126,7 @@ class StorePool:
                 self._seen.remove(pair)
             self._seen.insert(0, pair)
             del self._seen[MOST_CONTEXTS - 1 :]
-            pairs = (*self._seen, ECHO)
+            pairs = proposal(self._seen)
         return _Open(self.open_one(pairs), frozenset(pairs))
 
 

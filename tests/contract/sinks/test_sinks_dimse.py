@@ -1,6 +1,8 @@
 """What only an archive spoken to by DIMSE can do to us."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,8 +10,9 @@ import pytest
 from pynetdicom.presentation import AllStoragePresentationContexts
 
 from actors.destination_options import CommitmentOptions, DimseOptions
+from actors.dimse.sending import ECHO, StorePool, proposal
 from actors.dimse.sink import DimseSink
-from actors.dimse.store import MOST_CONTEXTS
+from actors.dimse.store import MOST_CONTEXTS, StoredAs
 from imaging.uid import Uid
 from infra.simulator.committing import CommittingArchive
 from storage.dicomweb.options import WebAccess
@@ -69,6 +72,69 @@ def test_a_study_goes_over_one_association_and_another_syntax_gets_its_own_conte
 
     assert sorted(dimse_archive.held) == sorted(names(first) + names(second) + names(third))
     assert counts == [1, 2, 2]
+
+
+def test_an_archive_sees_few_associations_however_many_pairs_of_class_and_syntax_come(
+    dimse_archive: CommittingArchive, new: Callable[..., DimseSink], kit: SimpleNamespace
+) -> None:
+    classes = [Uid(str(context.abstract_syntax)) for context in AllStoragePresentationContexts[:6]]
+    syntaxes = [Uid(f"1.2.840.10008.1.2.{syntax}") for syntax in SYNTAXES]
+    pairs = [(each, syntax) for each in classes for syntax in syntaxes]
+    study = kit.ServiceStudy([10] * len(pairs), pairs=pairs)
+    again = kit.ServiceStudy([10] * len(pairs), number=2, pairs=pairs[::-1])
+    sink = new(existing="replaced")
+
+    write(sink, study, kit.Journal())
+    learnt = dimse_archive.associations
+    write(sink, again, kit.Journal())
+
+    assert sorted(dimse_archive.held) == sorted(names(study) + names(again))
+    assert learnt <= len(classes) + len(syntaxes) < len(pairs) // 2
+    assert dimse_archive.associations == learnt, "what was learnt from one study served no other"
+
+
+def test_what_is_proposed_fits_one_association_and_begins_with_what_was_met_last() -> None:
+    seen = [StoredAs(f"1.2.{number}", f"1.3.{number % 9}") for number in range(40)]
+
+    few, many = proposal(seen[:3]), proposal(seen)
+
+    assert few[:3] == tuple(seen[:3]) and set(few[:-1]) == {
+        StoredAs(f"1.2.{one}", f"1.3.{other}") for one in range(3) for other in range(3)
+    }
+    assert many[:40] == tuple(seen) and len(many) == len(set(many)) == MOST_CONTEXTS
+    assert few[-1] == many[-1] == ECHO
+
+
+def test_however_pairs_come_no_more_associations_are_open_than_were_agreed(kit: SimpleNamespace) -> None:
+    """Four threads, each with pairs of its own among 200: more than one association takes."""
+    most, lock = 3, threading.Lock()
+    counts = {"open": 0, "peak": 0, "opened": 0}
+
+    class Counting:
+        touched, usable = 0.0, True
+
+        def __init__(self, pairs: Sequence[StoredAs]) -> None:
+            self.pairs = pairs
+            with lock:
+                counts["opened"] += 1
+                counts["open"] += 1
+                counts["peak"] = max(counts["peak"], counts["open"])
+
+        def send(self, part10: StoredAs, patience: object) -> StoredAs:
+            assert part10 in self.pairs and len(self.pairs) <= MOST_CONTEXTS
+            return part10
+
+        def close(self) -> None:
+            with lock:
+                counts["open"] -= 1
+
+    pool = StorePool(Counting, most)
+    pairs = [StoredAs(f"1.2.{number}", f"1.3.{number}") for number in range(200)]
+    with ThreadPoolExecutor(4) as threads:
+        sent = list(threads.map(lambda pair: pool.send(pair, pair, None), [*pairs, *pairs]))
+
+    assert sent == [*pairs, *pairs]
+    assert counts["peak"] <= most
 
 
 @pytest.mark.long
