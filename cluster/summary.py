@@ -82,8 +82,9 @@ class Summary:
     studies: int
     """Studies the ledger knows, confirmed empty ones included."""
     empty: int
+    written: int
+    """Studies whose current revision came whole; the instances and bytes are theirs."""
     instances: int
-    """Of the current written revisions."""
     bytes: int
     destinations: tuple[DestinationSummary, ...]
     exceptions: tuple[OpenProblem, ...]
@@ -150,6 +151,7 @@ class Summary:
         return {
             "studies": self.studies,
             "empty": self.empty,
+            "written_studies": self.written,
             "instances": self.instances,
             "bytes": self.bytes,
             "digests_compared": self.digests_compared,
@@ -272,6 +274,7 @@ def summarise(ledger: Ledger, listings: Mapping[str, Listing]) -> Summary:
     return Summary(
         studies=sum(studies.values()),
         empty=studies.get(StudyState.EMPTY_CONFIRMED, 0),
+        written=written.studies,
         instances=written.instances,
         bytes=written.bytes,
         destinations=tuple(

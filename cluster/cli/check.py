@@ -55,6 +55,12 @@ def check(job_file: JobFile, as_json: AsJson = False) -> int:
         out.rows("check", ("what", "mark", "detail", "next_step"), [asdict(row) for row in rows])
         out.rows("source profile", ("name", "value", "origin", "learnt"), [asdict(trait) for trait in known])
         out.say("\nLearnt values are in effect; the job file's [source.profile] overrides them.")
+        failed = sum(row.mark is Mark.FAIL for row in rows)
+        out.say(
+            f"{failed} of {len(rows)} probes failed: the column next_step says what to do; then check again."
+            if failed
+            else f"Everything answers. Next: limosa inventory {job_file}"
+        )
     return Exit.FAULT if any(row.mark is Mark.FAIL for row in rows) else Exit.DONE
 
 

@@ -55,9 +55,10 @@ def show(
         ("file", "rule", "attribute", "before", "after", "problem"),
         [asdict(row) for row in rows],
     )
-    changed = {row.file for row in rows if not row.problem}
-    stopped = sum(bool(row.problem) for row in rows)
-    out.say(f"{len(files)} files, {len(changed)} would be changed, {stopped} would stop their study.")
+    stopped = {row.file for row in rows if row.problem}
+    changed = {row.file for row in rows} - stopped
+    number = "1 file" if len(files) == 1 else f"{len(files)} files"
+    out.say(f"{number}, {len(changed)} would be changed, {len(stopped)} would stop their study.")
     return Exit.EXCEPTIONS if stopped else Exit.DONE
 
 
@@ -74,10 +75,15 @@ def _of(file: Path, rules: RuleSet, source: str, now: datetime, profile: Profile
     try:
         descriptor = os.open(file, os.O_RDONLY)
     except OSError as error:
-        raise Stop(f"{file} cannot be read: {error.strerror}") from None
+        return [_unread(file, error)]
     try:
         return preview(file, FileOctets(descriptor, os.fstat(descriptor).st_size), rules, source, now, profile)
     except OSError as error:
-        raise Stop(f"{file} cannot be read: {error.strerror}") from None
+        return [_unread(file, error)]
     finally:
         os.close(descriptor)
+
+
+def _unread(file: Path, error: OSError) -> PreviewRow:
+    """The others are looked at all the same."""
+    return PreviewRow(file=file, problem=f"cannot be read: {error.strerror}")

@@ -2,7 +2,7 @@
 
 from actors.source import SourceUnending, SourceUnreachable
 from cluster.advice import advice
-from cluster.cli.given import job_file
+from cluster.cli.given import given_job
 from cluster.exit import Exit
 from cluster.job_errors import JobFileError
 from cluster.planning.decide import PlanRefused
@@ -23,20 +23,20 @@ def expected(error: Exception) -> tuple[str, Exit] | None:
             return (
                 f"the archive refuses us: {error}. Check in [source] what it and we are called (ae_title, "
                 "calling_ae_title) or what lets us in (token, user, password), and that the archive knows us; "
-                f"`limosa check {job_file()}` says more.",
+                f"`limosa check {given_job()}` says more.",
                 Exit.FAULT,
             )
         case SourceUnreachable():
             return (
                 f"the archive cannot be asked: {error}. Check in [source] where it is (host and port, url, or roots), "
-                f"and the way there; `limosa check {job_file()}` says more.",
+                f"and the way there; `limosa check {given_job()}` says more.",
                 Exit.FAULT,
             )
         case SourceUnending():
             return f"{error}. Ask for less, or look at the archive.", Exit.FAULT
         case StorageError():
             step = advice(error)
-            return f"{error}. {step} {job_file()}" if step else str(error), Exit.FAULT
+            return f"{error}. {step} {given_job()}" if step else str(error), Exit.FAULT
         case JobFileError() | ServerError() | PlanRefused() | UnknownRules():
             return str(error), Exit.FAULT
         case _:

@@ -13,6 +13,6 @@ def noted(path: Path | None) -> Path | None:
     return path
 
 
-def job_file() -> str:
+def given_job() -> str:
     """As it was typed; `JOB` where the command takes none."""
     return _job_file.get()

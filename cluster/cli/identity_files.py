@@ -67,7 +67,10 @@ def read(
                 found.append(reader.read(file, kind))
             except UnreadableFile as error:
                 raise Stop(f"{file}: {error}. {_taken(found)}") from None
-    return told(found, printer(as_json))
+    out = printer(as_json)
+    code = told(found, out)
+    out.say(f"Nothing is decided yet; limosa plan {job_file} shows what follows.")
+    return code
 
 
 def told(found: list[ReadFile], out: Output) -> int:

@@ -106,6 +106,8 @@ def inventory(
             write_reports(reports, FORMS, document)
             told |= {"baseline": document} if as_json else {"reports": [str(path) for path in reports]}
     out.record(told)
+    if doubts:
+        out.say(f"The archive's answers leave a doubt: limosa exceptions list {job_file}")
     return Exit.EXCEPTIONS if doubts else Exit.DONE
 
 

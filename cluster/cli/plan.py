@@ -8,6 +8,7 @@ import typer
 from cluster.cli.arguments import AsJson, JobFile, Quiet, printer, texts
 from cluster.cli.doing import doing
 from cluster.cli.exits import Exit
+from cluster.cli.given import given_job
 from cluster.cli.identity_files import identity_of
 from cluster.job import load_job
 from cluster.output import Output
@@ -96,3 +97,5 @@ def _show(report: PlanReport, out: Output) -> None:
         f"{told}; {done.decided} decisions changed, {done.held} studies stopped, {done.released} released, "
         f"{done.renewed} get a new revision, {done.closed} exceptions settled."
     )
+    if count := held(report):
+        out.say(f"{count} studies are held until a person decides: limosa exceptions list {given_job()}")

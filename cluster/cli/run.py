@@ -176,11 +176,14 @@ def show_summary(out: Output, summary: Summary, seconds: float, moved: int) -> N
         out.record(summary.document(seconds))
         return
     out.say(
-        f"{summary.studies} studies ({summary.empty} confirmed empty), {summary.instances} instances, "
-        f"{told_size(summary.bytes)} of DICOM are complete"
+        f"{summary.written} of {summary.studies} studies are complete ({summary.empty} more are confirmed empty): "
+        f"{summary.instances} instances, {told_size(summary.bytes)} of DICOM"
     )
-    rate = moved / seconds / 1e6 if seconds else 0.0
-    out.say(f"this run wrote {told_size(moved)} of DICOM in {seconds:.1f} s, start and end included ({rate:.1f} MB/s)")
+    if moved:
+        rate = f"{moved / seconds / 1e6:.1f} MB/s" if seconds else ""
+        out.say(f"this run wrote {told_size(moved)} of DICOM in {seconds:.1f} s, start and end included ({rate})")
+    else:
+        out.say(f"this run wrote nothing; it took {seconds:.1f} s")
     out.rows(
         "destinations",
         SUMMARY_COLUMNS,

@@ -1,7 +1,7 @@
 """status, pause, resume: look at a running job and hold it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cluster.cli.arguments import AsJson, JobFile, printer, texts
+from cluster.cli.given import given_job
 from cluster.job import load_job
 from cluster.output import Form, Output
 from cluster.schedule import Schedule
@@ -104,15 +105,22 @@ def _show(out: Output, now: Mapping[str, Any]) -> None:
         out.say("outside hours: the source is not asked to send")
     for source in now["sources"]:
         out.say(f"{source['name']}: {source['allowed']} of at most {source['limit']} associations")
-        out.rows("latest changes", ("at", "before", "after", "reason", "instances_per_second"), source["changes"])
+        _rows(out, "latest changes", ("at", "before", "after", "reason", "instances_per_second"), source["changes"])
     for place in now["destinations"]:
         if place["reason"]:
             out.say(f"{place['name']} is {place['state'].value}: {place['reason']}")
-    out.rows("studies", ("state", "studies"), [{"state": s, "studies": n} for s, n in now["studies"].items()])
-    out.rows("deliveries", ("destination", "state", "deliveries", "leased"), now["deliveries"])
-    out.rows("written", ("destination", "studies", "instances", "bytes", "bytes_per_second"), now["written"])
-    if now["exceptions"]:
-        out.rows("open exceptions", ("kind", "severity", "open"), now["exceptions"])
+    _rows(out, "studies", ("state", "studies"), [{"state": s, "studies": n} for s, n in now["studies"].items()])
+    _rows(out, "deliveries", ("destination", "state", "deliveries", "leased"), now["deliveries"])
+    _rows(out, "written", ("destination", "studies", "instances", "bytes", "bytes_per_second"), now["written"])
+    _rows(out, "open exceptions", ("kind", "severity", "open"), now["exceptions"])
+    if not now["studies"]:
+        out.say(f"The ledger knows no study yet. Next: limosa inventory {given_job()}")
+
+
+def _rows(out: Output, title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """The table, where it has rows."""
+    if rows:
+        out.rows(title, columns, rows)
 
 
 def pause(

@@ -67,7 +67,7 @@ class ReadFile:
     name: str
     kind: str
     again: bool = False
-    """It was in the ledger already, read under the same issuers."""
+    """It was in the ledger already, read under the same issuers; what is wrong in it is told once more."""
     messages: int = 0
     events: int = 0
     """New ones."""
@@ -96,9 +96,9 @@ class Reader:
         kind = kind or kind_of(path)
         head = FileHead(kind=_SOURCES[kind], name=path.name, digest=digest_of(path), reading=self._reading)
         found = ReadFile(name=path.name, kind=kind)
-        if self._ledger.identity.has(head):
-            found.again = True
-            return found
+        known = self._ledger.identity.known(head)
+        if known is not None and not known.defects:
+            return _again(found, known)
         counting = _Counting(found)
         told = Told(defects=found.defects)
         if kind is Kind.HL7:
@@ -107,18 +107,23 @@ class Reader:
             read = snapshot(counted(rows_of(path), told), self._issuers)
         else:
             read = crosswalk(counted(rows_of(path), told), self._issuers, self._zone, source=_SOURCES[kind])
-        return _ended(found, self._ledger.identity.put_events(head, counting.events(read), told))
+        events = counting.events(read)
+        if known is not None:
+            return _again(found, known, events)
+        return _ended(found, self._ledger.identity.put_events(head, events, told))
 
     def read_orders(self, path: Path) -> ReadFile:
         """As `read`, for a list of orders."""
         head = FileHead(kind=ORDERS, name=path.name, digest=digest_of(path), reading=self._reading)
         found = ReadFile(name=path.name, kind=ORDERS)
-        if self._ledger.identity.has(head):
-            found.again = True
-            return found
+        known = self._ledger.identity.known(head)
+        if known is not None and not known.defects:
+            return _again(found, known)
         counting = _Counting(found)
         told = Told(defects=found.defects)
         lines = counting.orders(orders_of(counted(rows_of(path), told), self._issuers))
+        if known is not None:
+            return _again(found, known, lines)
         return _ended(found, self._ledger.identity.put_orders(head, lines, told))
 
     def _messages(self, path: Path, told: Told) -> Iterator[IdentityEvent | Fault]:
@@ -170,6 +175,14 @@ def _segment(fault: Fault) -> str:
     if not fault.segment:
         return ""
     return f", {fault.segment}-{fault.field}" if fault.field else f", {fault.segment}"
+
+
+def _again(found: ReadFile, known: HospitalFile, read: Iterable[object] = ()) -> ReadFile:
+    """Nothing is put anywhere; `read` comes to its end, so that its defects are told with their places."""
+    for _ in read:
+        pass
+    found.again, found.messages = True, known.messages
+    return found
 
 
 def _ended(found: ReadFile, row: HospitalFile) -> ReadFile:

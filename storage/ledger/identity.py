@@ -119,14 +119,18 @@ class Identity:
             rows = conn.execute(_UNREAD, {"reading": reading}).fetchall()
         return tuple(name for (name,) in rows)
 
-    def has(self, head: FileHead) -> bool:
-        """The very same file was read under the same issuers, and nothing has replaced it."""
+    def known(self, head: FileHead) -> HospitalFile | None:
+        """The very same file, read earlier under the same issuers, if nothing has replaced it."""
         with self._pool.transaction("look for file") as conn:
-            row = conn.execute(
-                "select from hospital_file where kind = %s and digest = %s and reading = %s and replaced_at is null",
-                (head.kind, head.digest, head.reading),
-            ).fetchone()
-        return row is not None
+            return (
+                conn.cursor(row_factory=class_row(HospitalFile))
+                .execute(
+                    "select file_id, kind, name, read_at, messages, events, defects, reading from hospital_file"
+                    " where kind = %s and digest = %s and reading = %s and replaced_at is null",
+                    (head.kind, head.digest, head.reading),
+                )
+                .fetchone()
+            )
 
     def put_events(self, head: FileHead, events: Iterable[IdentityEvent], told: Told) -> HospitalFile:
         """The file and all of its events are in the ledger, or none of it; an earlier table of its name is replaced.

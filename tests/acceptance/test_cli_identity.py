@@ -102,3 +102,8 @@ def test_what_cannot_be_used_is_told_without_its_value(world: Any, tmp_path: Pat
     assert done.returncode == 2
     assert done.stderr == "limosa: wrong.csv: line 2, column id: IDENTIFIER (ISSUER_UNKNOWN)\n"
     assert "Secret" not in done.stdout + done.stderr
+
+    again = world.done("identity", "import", str(world.file), str(table))
+
+    assert (again.returncode, again.stderr) == (2, done.stderr)
+    assert "True" in again.stdout

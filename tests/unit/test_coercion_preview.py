@@ -89,3 +89,12 @@ def test_a_job_without_rules_has_nothing_to_show(job_file: Path) -> None:
     shown = preview(job_file, str(IMAGE))
 
     assert "has no rules" in str(shown.exception)
+
+
+def test_a_file_that_cannot_be_read_is_listed_and_the_others_are_looked_at(job_file: Path) -> None:
+    job_file.write_text(JOB + RULE % 9)
+
+    shown = preview(job_file, "absent.dcm", str(IMAGE))
+
+    assert "absent.dcm\t\t\t-\t-\tcannot be read: No such file or directory" in shown.stdout
+    assert "2 files, 1 would be changed, 1 would stop their study." in shown.stdout
