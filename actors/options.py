@@ -3,12 +3,10 @@
 import re
 from datetime import timedelta
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ByteSize,
@@ -23,21 +21,13 @@ from pydantic import (
 
 from actors.tuning import Bounds
 from storage.dicomweb.options import WebAccess
+from storage.paths import AbsolutePath
 
 AeTitle = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[\x20-\x5b\x5d-\x7e]{1,16}$")]
 """1 to 16 printable ASCII characters without backslash (PS3.5 table 6.2-1, VR AE)."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
-
-def _absolute(path: Path) -> Path:
-    if not path.is_absolute():
-        raise ValueError("must be an absolute path: workers run in folders of their own")
-    return path
-
-
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
-"""A file every worker's machine has at the same place."""
 
 AUTO = "auto"
 CALLING_AE = "LIMOSA"

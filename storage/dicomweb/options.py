@@ -1,11 +1,11 @@
 """How a DICOMweb service is reached; destinations and sources compose it into their own settings."""
 
 from datetime import timedelta
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from storage.paths import AbsolutePath
 from storage.sinks.secret import SecretRef
 
 
@@ -20,9 +20,11 @@ class WebAccess(BaseModel):
     token: SecretRef | None = Field(None, description="where a bearer token is; read again for each request")
     user: str | None = Field(None, pattern=r"^[^:\x00-\x1f]+$", description="for basic authentication")
     password: SecretRef | None = Field(None, description="where the user's password is")
-    ca_bundle: Path | None = Field(None, description="certificates to trust instead of the system's")
-    certificate: Path | None = Field(None, description="our certificate and its chain, where the service asks for one")
-    key: Path | None = Field(None, description="its private key; absent: in the certificate's file")
+    ca_bundle: AbsolutePath | None = Field(None, description="certificates to trust instead of the system's")
+    certificate: AbsolutePath | None = Field(
+        None, description="our certificate and its chain, where the service asks for one"
+    )
+    key: AbsolutePath | None = Field(None, description="its private key; absent: in the certificate's file")
     timeout: timedelta = Field(timedelta(seconds=120), gt=timedelta(0), description="longest silence in an exchange")
     connections: int = Field(8, ge=1, le=256, description="most requests at once from one process")
 

@@ -2,11 +2,11 @@
 
 from datetime import timedelta
 from enum import StrEnum
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from storage.dicomweb.options import WebAccess
+from storage.paths import AbsolutePath
 
 
 class Existing(StrEnum):
@@ -36,9 +36,13 @@ class Hl7Options(BaseModel):
     port: int | None = Field(None, ge=1, le=65535, description="its port")
     timeout: timedelta = Field(timedelta(seconds=30), gt=timedelta(0), description="longest wait for an answer")
     tls: bool = Field(False, description="MLLP over TLS")
-    certificate: Path | None = Field(None, description="our certificate and its chain, where the receiver asks for one")
-    key: Path | None = Field(None, description="its private key; absent: in the certificate's file")
-    ca: Path | None = Field(None, description="who must have signed the receiver's; absent: those this machine trusts")
+    certificate: AbsolutePath | None = Field(
+        None, description="our certificate and its chain, where the receiver asks for one"
+    )
+    key: AbsolutePath | None = Field(None, description="its private key; absent: in the certificate's file")
+    ca: AbsolutePath | None = Field(
+        None, description="who must have signed the receiver's; absent: those this machine trusts"
+    )
 
     @model_validator(mode="after")
     def _belongs_together(self) -> "Hl7Options":

@@ -1,7 +1,6 @@
 """Settings of the destinations; `cluster.job` composes them into the job file."""
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -18,6 +17,7 @@ from pydantic import (
 from storage.dicomweb.options import WebAccess
 from storage.packs.model import Container
 from storage.packs.naming import check_prefix
+from storage.paths import AbsolutePath
 from storage.seeds.profiles import PROFILES, ProfileName
 from storage.sinks.deadline import HANGS_AFTER
 from storage.sinks.existing import UpdateRule
@@ -78,7 +78,7 @@ class S3Options(SinkSettings):
     path_style: bool = Field(True, description="bucket in the path; most S3-compatible stores need it")
     checksum: Literal["crc64nvme", "none"] = Field("crc64nvme", description="none: for stores that refuse the header")
     if_none_match: bool = Field(True, description="False: for stores that refuse conditional writes")
-    ca_bundle: Path | None = Field(None, description="certificates to trust instead of the system's")
+    ca_bundle: AbsolutePath | None = Field(None, description="certificates to trust instead of the system's")
     storage_class: str | None = Field(None, pattern=r"^[A-Z_]+$")
     sse: Literal["AES256", "aws:kms"] | None = None
     kms_key: str | None = None
@@ -132,7 +132,7 @@ class SeedOptions(SinkSettings):
     """A set of devices that will be shipped: disks, appliances' shares, folders."""
 
     kind: Literal["seed"] = "seed"
-    devices: tuple[Path, ...] = Field(
+    devices: tuple[AbsolutePath, ...] = Field(
         min_length=1,
         description="where they are mounted; at most `parallel` of them are filled at once, the earlier ones first",
     )

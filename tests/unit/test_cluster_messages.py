@@ -27,7 +27,7 @@ port = 11112
 [[destinations]]
 kind = "seed"
 name = "disks"
-devices = ["seed-1"]
+devices = ["{device}"]
 """
 
 
@@ -35,7 +35,7 @@ devices = ["seed-1"]
 def said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Said:
     """A command's exit code, and what it wrote to standard error."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "move.toml").write_text(JOB.format(port=choose_ports(1)[0]))
+    (tmp_path / "move.toml").write_text(JOB.format(port=choose_ports(1)[0], device=tmp_path / "seed-1"))
 
     def run(*words: str) -> tuple[int, str]:
         code = ended(lambda: build()([*words], standalone_mode=False, prog_name="limosa"))
@@ -56,6 +56,16 @@ def test_a_device_folder_that_is_missing_is_to_be_mounted_or_made(said: Said) ->
 
     assert code == 1
     assert "seed-1 is no folder: mount the device there, or make the folder (mkdir seed-1)" in told
+
+
+def test_a_folder_that_workers_would_not_find_is_a_mistake_in_the_job_file(said: Said, tmp_path: Path) -> None:
+    file = tmp_path / "move.toml"
+    file.write_text(file.read_text().replace(str(tmp_path / "seed-1"), "seed-1"))
+
+    code, told = said("status", "move.toml")
+
+    assert code == 1
+    assert "devices[1]: must be an absolute path: workers run in folders of their own" in told
 
 
 @pytest.mark.parametrize("command", ["key", "disk-key"])
