@@ -16,7 +16,7 @@ from imaging.coercion.decisions import Decisions, Further, nothing_further
 from imaging.coercion.rules import UNRULED, Profile, RuleSet
 from imaging.facts import InstanceFacts
 from imaging.identity.arrival import Arriving
-from imaging.identity.planned import planned_identity
+from imaging.identity.planned import PlannedIdentity, planned_identity
 from imaging.instance import Instance
 from imaging.likeness import Likenesses
 from imaging.octets import Octets
@@ -100,10 +100,15 @@ def identity_note(plan: Mapping[str, Any], facts: Sequence[InstanceFacts]) -> di
 def _further(plan: Mapping[str, Any], identity: IdentityOptions | None) -> Further:
     decided = _decided(plan)
     planned = planned_identity(decided)
-    if identity is None or not (planned.target.patient or planned.target.accessions or planned.among):
+    if identity is None or not _says_anything(planned):
         return nothing_further
     accepted = frozenset(str(kind) for kind in decided.get("accepted", ()))
     return Arriving(planned, identity.authorities(), identity.thresholds(), accepted).changes
+
+
+def _says_anything(planned: PlannedIdentity) -> bool:
+    target = planned.target
+    return bool(target.patient or target.accessions or planned.among) or planned.numbered is not None
 
 
 def _decided(plan: Mapping[str, Any]) -> dict[str, Any]:

@@ -84,6 +84,12 @@ CATALOGUE: dict[str, ProblemClass] = {
         "An instance of this study is another patient's by its number, or by name and birth date. Nothing of it was "
         f"written; correct it at the source, or tell in an override that the two are one and plan again; {_AGAIN}",
     ),
+    "ACC_UNLISTED": ProblemClass(
+        Severity.ERROR,
+        True,
+        "An instance has an accession number that the archive does not list for its study. Nothing of it was written. "
+        "Plan again, or run again: the plan proves what becomes of the number.",
+    ),
     "DUPLICATE_DIFFERS": ProblemClass(
         Severity.WARNING,
         False,

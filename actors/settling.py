@@ -20,7 +20,7 @@ from actors.source import SourceUnending, SourceUnreachable
 from actors.verdict import EVIDENCE_UIDS
 from actors.worker import Stopped, Tally, Turn
 from imaging.coercion.errors import NotCoercible
-from imaging.identity.arrival import MixedPatient
+from imaging.identity.arrival import MixedPatient, UnlistedAccession
 from storage.errors import (
     AlreadyThere,
     DeviceFull,
@@ -138,6 +138,8 @@ class Settling:
                 return self.fail(
                     claim, "MIXED_PATIENT_IN_STUDY", {"attribute": error.attribute, "defect": error.defect}
                 )
+            case UnlistedAccession():
+                return self.fail(claim, "ACC_UNLISTED", {"found": [error.accession]})
             case NotCoercible():
                 evidence = {"rule": error.rule, "attribute": error.attribute, "defect": error.defect}
                 return self.fail(claim, "NOT_COERCIBLE", evidence)

@@ -73,6 +73,11 @@ class AccessionOptions(Options):
     unmatched: Literal["note", "hold"] = Field(
         default="note", description="a study without number or order: list it and move it, or hold it"
     )
+    unlisted: Literal["hold", "renumber"] = Field(
+        default="hold",
+        description="headers have an accession number that the archive does not list for their study: hold it, or "
+        "renumber each of its numbers, move it and list it",
+    )
     sites: tuple[SiteOptions, ...] = Field(default=(), description="the first that fits a study has it")
     rules: tuple[AccessionRuleOptions, ...] = Field(default=(), description="the first that fits a number decides")
 

@@ -7,6 +7,8 @@ from cluster.planning.decide import Planner
 from imaging.uid import Uid
 from storage.ledger.job import Registered
 from storage.ledger.ledger import Ledger
+from storage.ledger.plan import Planned
+from storage.ledger.records import Json
 
 
 def planner_of(
@@ -29,8 +31,13 @@ def planner_of(
 def make_revisions(job: Job, ledger: Ledger, only: Sequence[Uid] | None = None) -> int:
     """Every study that waits for a plan, and that nothing holds, has its next revision; how many."""
     rules = {"coercion": job.coercion.rule_set().version}
-    step = ledger.plan.step if job.identity is None else ledger.plan.step_decided
     made = 0
-    while studies := step(rules, only=only).studies:
+    while studies := _step(job, ledger, rules, only).studies:
         made += studies
     return made
+
+
+def _step(job: Job, ledger: Ledger, rules: Json, only: Sequence[Uid] | None) -> Planned:
+    if job.identity is None:
+        return ledger.plan.step(rules, only=only)
+    return ledger.plan.step_decided(rules, accessions=job.accession is not None, only=only)

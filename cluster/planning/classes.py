@@ -1,7 +1,8 @@
 """The exceptions that a plan opens: what each holds up, and what a person can do about it."""
 
+from cluster.planning.accession_options import AccessionOptions
 from imaging.identity.people import Conflict
-from storage.ledger.deciding import PlanClass
+from storage.ledger.deciding_records import PlanClass
 from storage.ledger.records import Severity
 
 UID_INVALID, STUDY_DUPLICATED, SEVERAL_PATIENTS = "UID_INVALID", "STUDY_DUPLICATED", "STUDY_UID_MULTI_PATIENT"
@@ -92,6 +93,10 @@ CLASSES: tuple[PlanClass, ...] = (
         "it, or correct number or list.",
     ),
     _class(
+        Conflict.ACC_UNLISTED, "review", "Headers of the study have accession numbers that the archive does not list "
+        f"for it. Correct it at the source and take inventory again; {_OR_ACCEPT} Each number then passes the rules.",
+    ),
+    _class(
         UID_INVALID, "auto_note", "The Study Instance UID breaks the rules of PS3.5 (a part begins with 0) and stays, "
         "for other objects refer to it. Acknowledge it unless the destination refuses the study.",
     ),
@@ -105,13 +110,13 @@ UNMATCHED = (Conflict.ACC_MISSING, Conflict.ACC_NO_ORDER)
 PLAN_KINDS = frozenset(str(one.kind) for one in CLASSES)
 
 
-def classes_for(unmatched: str) -> tuple[PlanClass, ...]:
-    """The classes of a job whose [accession] says what becomes of unmatched studies."""
-    if unmatched == "note":
+def classes_for(accession: AccessionOptions | None) -> tuple[PlanClass, ...]:
+    """The classes of a job, as its [accession] says what becomes of unmatched studies and unlisted numbers."""
+    if accession is None:
         return CLASSES
-    return tuple(
-        PlanClass(kind=one.kind, verdict="review", severity=Severity.ERROR, remedy=one.remedy)
-        if one.kind in UNMATCHED
-        else one
-        for one in CLASSES
-    )
+    verdicts: dict[str, str] = {}
+    if accession.unmatched == "hold":
+        verdicts |= dict.fromkeys(UNMATCHED, "review")
+    if accession.unlisted == "renumber":
+        verdicts[Conflict.ACC_UNLISTED] = "auto_note"
+    return tuple(_class(one.kind, verdicts[one.kind], one.remedy) if one.kind in verdicts else one for one in CLASSES)

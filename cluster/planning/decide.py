@@ -17,13 +17,15 @@ from blake3 import blake3
 from actors.identity_options import IdentityOptions
 from cluster.planning.accession_options import AccessionOptions
 from cluster.planning.classes import classes_for
-from cluster.planning.study import Place, StudyRules
+from cluster.planning.numbering import Numbering, Place
+from cluster.planning.study import StudyRules
 from imaging.accession.injective import Numbered, collisions
 from imaging.accession.orders import Order, Orders
 from imaging.accession.rules import Accession, Origin
 from imaging.identity.graph import Graph, build
 from imaging.identity.people import Identifier
-from storage.ledger.deciding import Deciding, ListedStudy, PlanApplied, PlanTally
+from storage.ledger.deciding import Deciding
+from storage.ledger.deciding_records import ListedStudy, PlanApplied, PlanTally
 from storage.ledger.identity import ORDERS, HospitalFile
 from storage.ledger.ledger import Ledger
 
@@ -92,8 +94,7 @@ class Planner:
             return report
 
     def _session(self, *, applies: bool) -> Any:
-        unmatched = "note" if self._accession is None else self._accession.unmatched
-        return self._ledger.decisions.plan(self._source_id, classes_for(unmatched), applies=applies)
+        return self._ledger.decisions.plan(self._source_id, classes_for(self._accession), applies=applies)
 
     def _decide(self, session: Deciding) -> PlanReport:
         files = self._ledger.identity.files()
@@ -106,11 +107,13 @@ class Planner:
         count = _Counted()
         graph = build(count.of(self._ledger.identity.events(self._reading)), self._identity.thresholds(), in_turn=True)
         ordered = self._has_orders(files)
-        rules = StudyRules(graph=graph, identity=self._identity, accession=self._accession, source=self._source)
+        numbering = Numbering(self._identity, self._accession, self._source)
+        rules = StudyRules(graph=graph, identity=self._identity)
         several = session.several_patients()
+        found = session.found_accessions() if self._accession is not None else {}
         done = 0
         for page in session.studies():
-            places = [rules.renumbered(study) for study in page]
+            places = [numbering.renumbered(study, found.get(study.study_key, ())) for study in page]
             orders = self._orders(page, places, graph) if ordered else None
             session.put(
                 rules.decided(study, place, orders, several.get(study.study_key, ()))

@@ -1,8 +1,7 @@
-"""One study decided by itself: whose it is, and what its accession number becomes."""
+"""One study decided by itself: whose it is, and what is odd about it."""
 
 import json
 from collections import Counter
-from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from typing import Any
@@ -10,33 +9,16 @@ from typing import Any
 from blake3 import blake3
 
 from actors.identity_options import IdentityOptions
-from cluster.planning.accession_options import AccessionOptions
 from cluster.planning.classes import NAME_CHANGED, SEVERAL_PATIENTS, UID_INVALID
+from cluster.planning.numbering import Place, assigner_of, part_of
 from imaging.accession.orders import Fit, Ordered, Orders
-from imaging.accession.rules import Accession, Origin, Renumbered, renumber
 from imaging.identity.changes import Target
 from imaging.identity.decision import RULE, Decision, StudyIdentity, decide
 from imaging.identity.graph import Graph, Resolution
-from imaging.identity.issuers import Assigner
 from imaging.identity.people import NOBODY, Conflict, Identifier, Person
-from imaging.identity.planned import accession_part, identity_part, told_of
-from storage.ledger.deciding import DecidedStudy, ListedStudy
+from imaging.identity.planned import identity_part, told_of
+from storage.ledger.deciding_records import DecidedStudy, ListedStudy
 
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What becomes of a study's accession number, before anything else is known of it."""
-
-    site: str = ""
-    outcome: Renumbered | None = None
-    """None where the job has no rules for accession numbers."""
-
-    @property
-    def accession(self) -> Accession | None:
-        return None if self.outcome is None else self.outcome.accession
-
-
-_NO_PLACE = Place()
 _JUDGED = frozenset([Conflict.DEMOGRAPHIC_CONFLICT, Conflict.DEMOGRAPHIC_REVIEW, SEVERAL_PATIENTS])
 """What a person decides by looking at whom the archive lists the study under."""
 _HINTS = 1_000
@@ -51,27 +33,13 @@ class StudyRules:
         *,
         graph: Graph,
         identity: IdentityOptions,
-        accession: AccessionOptions | None,
-        source: str,
     ) -> None:
         self._graph = graph
         self._issuers = identity.authorities()
         self._thresholds = identity.thresholds()
         self._keeps_unknown = identity.unknown == "keep"
-        self._accession = accession
-        self._rules = () if accession is None else accession.rule_set()
-        self._source = source
         self.fits: Counter[str] = Counter()
         """How studies and orders go together."""
-
-    def renumbered(self, study: ListedStudy) -> Place:
-        """The study's site and what becomes of its number."""
-        if self._accession is None:
-            return _NO_PLACE
-        number = _number_of(study)
-        issuer = self._issuers.resolve(assigner_of(study.issuer or ""))
-        site = self._accession.site_of("" if issuer is None else issuer.name, number)
-        return Place(site, renumber(number, Origin(source=self._source, site=site), self._rules))
 
     def decided(
         self, study: ListedStudy, place: Place, orders: Orders | None, several: tuple[tuple[str, str | None], ...]
@@ -121,10 +89,9 @@ class StudyRules:
         if outcome is not None:
             if outcome.conflict is not None:
                 classes.append(outcome.conflict.value)
-                if study.accession:
-                    evidence["accession"] = study.accession
-            elif accession is not None and outcome.rule:
-                content |= accession_part(_number_of(study), accession, outcome.rule)
+                if place.number:
+                    evidence["accession"] = study.accession or place.number
+            content |= part_of(place, outcome, evidence, classes)
             if orders is not None and outcome.conflict in (None, Conflict.ACC_MISSING):
                 self._match(
                     Ordered(study=study.study_uid, accession=accession, patient=survivor), orders, evidence, classes
@@ -137,11 +104,12 @@ class StudyRules:
             evidence=evidence,
             survivor_issuer=None if survivor is None else survivor.issuer,
             survivor_number=None if survivor is None else survivor.value,
-            written=study.accession or "",
+            written=study.accession or place.number,
             site=place.site,
             accession_issuer=None if accession is None else accession.issuer,
             accession=None if accession is None else accession.value,
             alike=_alike(study, survivor),
+            further=place.further,
         )
 
     def _identity(self, study: ListedStudy) -> Decision:
@@ -202,18 +170,6 @@ class StudyRules:
                 evidence["accession"] = study.accession.value
         if found.fit is not Fit.BOTH:
             evidence["order"] = found.fit.value
-
-
-def _number_of(study: ListedStudy) -> str:
-    return (study.accession or "").strip(" \0")
-
-
-@lru_cache(_HINTS)
-def assigner_of(issuer: str) -> Assigner:
-    """Issuer of Patient ID as an archive has it: a namespace, or the whole of a hierarchic designator."""
-    namespace, _, rest = issuer.partition("&")
-    universal_id, _, universal_type = rest.partition("&")
-    return Assigner(namespace=namespace, universal_id=universal_id, universal_type=universal_type)
 
 
 @lru_cache(_HINTS)

@@ -8,11 +8,20 @@ from imaging.identity.demographics import Likeness, Link, Thresholds, Verdict, c
 from imaging.identity.issuers import Assigner, Issuers
 from imaging.identity.people import NOBODY, Conflict, Person
 from imaging.identity.planned import PlannedIdentity
-from imaging.identity.tags import BIRTH_DATE, ISSUER, NAME, PATIENT_ID, SEX
+from imaging.identity.tags import ACCESSION, BIRTH_DATE, ISSUER, NAME, PATIENT_ID, SEX
 
 
 class MixedPatient(NotCoercible):
     """The instance is another patient's than its study: nothing of it is written."""
+
+
+class UnlistedAccession(NotCoercible):
+    """The instance has an accession number that no plan knows of, so nothing is proven of it and nothing written."""
+
+    def __init__(self, accession: str) -> None:
+        """`accession` is in no message."""
+        super().__init__("is another number than its study is listed with", tag=ACCESSION)
+        self.accession = accession
 
 
 class Arriving:
@@ -28,13 +37,15 @@ class Arriving:
         self._accepted = accepted
 
     def changes(self, dataset: Dataset) -> tuple[Change, ...]:
-        """Raises `MixedPatient`, and `NotCoercible` as `changes_of` does."""
+        """Raises `MixedPatient`, `UnlistedAccession`, and `NotCoercible` as `changes_of` does."""
         target = self._planned.target
         if target.patient is None:
             self._require_listed_number(dataset)
+            self._require_known_accession(dataset)
             return changes_of(dataset, target)
         self._require_same_number(dataset)
         alike = self._require_same_person(dataset, target.person)
+        self._require_known_accession(dataset)
         try:
             return changes_of(dataset, target)
         except NotCoercible as error:
@@ -74,6 +85,14 @@ class Arriving:
         written = dataset.text(PATIENT_ID).strip()
         if written and self._planned.among and written not in self._planned.among:
             raise MixedPatient("is none of the numbers that its study is listed under", tag=PATIENT_ID)
+
+    def _require_known_accession(self, dataset: Dataset) -> None:
+        """Other numbers in Request Attributes Sequence are other orders': an image may serve more (PS3.3 C.7.3.1)."""
+        if self._planned.numbered is None:
+            return
+        written = dataset.text(ACCESSION).strip(" \0")
+        if written and written not in self._planned.numbered:
+            raise UnlistedAccession(written)
 
     def _require_same_person(self, dataset: Dataset, index: Person) -> bool:
         """Whether the names are alike."""

@@ -62,3 +62,5 @@ class Conflict(StrEnum):
     ACC_COLLISION_PATIENT = "ACC_COLLISION_PATIENT"
     ACC_COLLISION_SITE = "ACC_COLLISION_SITE"
     ACC_NO_ORDER = "ACC_NO_ORDER"
+    ACC_UNLISTED = "ACC_UNLISTED"
+    """Headers have an accession number that the archive does not list for their study."""

@@ -2,7 +2,9 @@
 
     {"asked": [issuer, number], "numbers": [[issuer, number], ...], "patient": [issuer, number],
      "universal": [id, type], "person": {"name", "birth_date", "sex"}, "rule": "identity/1",
-     "accessions": [[written, issuer, value, universal id, type]], "accession_rule": "south/1",
+     "accessions": [[written, issuer, value, universal id, type], ...], "accession_rule": "south/1",
+     "further": [number, ...] that headers were found to have and the archive does not list for the study,
+     "listed_accession": the number that it lists, empty for none; only where the job looks at accession numbers,
      "judged": digest of whom the archive lists the study under, where a person has to compare people,
      "listed": {"name", "birth_date", "sex"} of somebody else than the number's owner,
      "among": [[number, issuer], ...] of several patients that the archive lists the study under}
@@ -10,11 +12,11 @@
 Every part may be absent: then the header stays as it is there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from imaging.accession.rules import Accession
+from imaging.accession.rules import Accession, Renumbered
 from imaging.identity.changes import Target
 from imaging.identity.graph import Resolution
 from imaging.identity.issuers import Authority
@@ -32,6 +34,8 @@ class PlannedIdentity:
     """All that led to the survivor, itself included: an instance with another one is another patient's."""
     listed: Person
     """Whom the archive lists the study under, where that is somebody else than its number's owner; else nobody."""
+    numbered: frozenset[str] | None
+    """The accession numbers that a plan knows of, before and after it; None where nobody looks at them."""
     among: frozenset[str]
     """The numbers that the archive lists the study under, where that are several patients; then nothing is proposed."""
 
@@ -62,10 +66,16 @@ def identity_part(target: Target, resolution: Resolution) -> dict[str, Any]:
     return found
 
 
-def accession_part(written: str, accession: Accession, rule: str) -> dict[str, Any]:
-    """The accession's part of a decision."""
-    row = [written, accession.issuer, accession.value, accession.universal_id, accession.universal_type]
-    return {"accessions": [row], "accession_rule": rule}
+def accession_part(numbers: Iterable[tuple[str, Renumbered]]) -> dict[str, Any]:
+    """The accession's part of a decision: what headers say, without outer spaces, and what the rules make of each."""
+    rows: list[list[str]] = []
+    rules: dict[str, None] = {}
+    for written, outcome in numbers:
+        new = outcome.accession
+        if new is not None and outcome.rule:
+            rows.append([written, new.issuer, new.value, new.universal_id, new.universal_type])
+            rules[outcome.rule] = None
+    return {"accessions": rows, "accession_rule": " ".join(rules)} if rows else {}
 
 
 def planned_identity(content: Mapping[str, Any]) -> PlannedIdentity:
@@ -92,5 +102,14 @@ def planned_identity(content: Mapping[str, Any]) -> PlannedIdentity:
         asked=asked,
         numbers=frozenset(Identifier(*one) for one in content.get("numbers", ())),
         listed=Person(**listed) if listed else NOBODY,
+        numbered=_numbered(content),
         among=frozenset(number.strip() for number, _ in content.get("among", ()) if number),
     )
+
+
+def _numbered(content: Mapping[str, Any]) -> frozenset[str] | None:
+    if "listed_accession" not in content:
+        return None
+    rows = content.get("accessions", ())
+    known = (content["listed_accession"], *content.get("further", ()))
+    return frozenset(one.strip(" \0") for one in (*known, *(row[0] for row in rows), *(row[2] for row in rows)))

@@ -3,18 +3,20 @@
 Everything lies in temporary tables of one session until `apply`; a plan that is only looked at leaves nothing behind.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from storage.ledger.deciding_records import DecidedStudy, ListedStudy, NumberRow, PlanApplied, PlanClass, PlanTally
 from storage.ledger.deciding_sql import (
     ACCEPTED,
     CLOSE,
     COLLIDE,
+    COLLIDE_FURTHER,
     COPY,
     CREATE,
     DECIDE,
@@ -24,6 +26,7 @@ from storage.ledger.deciding_sql import (
     RELEASE,
     SETTLE,
     SHARED,
+    SHARED_FURTHER,
     STOP,
     STOP_DELIVERIES,
     STUDIES,
@@ -32,7 +35,7 @@ from storage.ledger.deciding_sql import (
     TWINS,
 )
 from storage.ledger.pool import Connection, Pool
-from storage.ledger.records import Json, Severity
+from storage.ledger.records import Json
 
 SUPERSEDED = "superseded"
 """The resolution of what was opened for a proposal that the plan does not make any more."""
@@ -42,100 +45,6 @@ PAGE = 10_000
 
 PLAN_LOCK = 0x9_1A4
 """Key of the advisory lock that a plan holds while it changes anything; whoever accepts a proposal shares it."""
-
-
-class ListedStudy(NamedTuple):
-    """One study as the archive lists it; what it does not say is None."""
-
-    study_key: int
-    study_uid: str
-    patient_id: str | None
-    issuer: str | None
-    patient_name: str | None
-    birth_date: str | None
-    sex: str | None
-    accession: str | None
-    study_date: str | None
-    study_time: str | None
-    modalities: list[str] | None
-    instance_count: int | None
-
-
-class DecidedStudy(NamedTuple):
-    """What the rules say of one study, before it is compared with all others."""
-
-    study_key: int
-    study_uid: str
-    classes: list[str]
-    """Names of what is odd about it."""
-    content: Json
-    """What its files shall say; what a person accepts."""
-    evidence: Json
-    survivor_issuer: str | None
-    survivor_number: str | None
-    written: str
-    """Its accession number as the archive has it."""
-    site: str
-    accession_issuer: str | None
-    accession: str | None
-    """What the number becomes; None where it becomes none."""
-    alike: str | None
-    """Studies that agree in it are perhaps one study twice; None where too little is known."""
-
-
-class NumberRow(NamedTuple):
-    """What the test for collisions needs of one study."""
-
-    study_uid: str
-    written: str
-    site: str
-    survivor_issuer: str | None
-    survivor_number: str | None
-    accession_issuer: str
-    accession: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanClass:
-    """What follows from one class of oddity."""
-
-    kind: str
-    verdict: str
-    """auto_note, review or conflict; the last two hold the study."""
-    severity: Severity
-    remedy: str
-
-    @property
-    def holds(self) -> bool:
-        return self.verdict != "auto_note"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanTally:
-    """A plan in numbers."""
-
-    studies: int
-    verdicts: Mapping[str, int]
-    classes: Mapping[str, int]
-    accepted: int
-    """Classes that a person has let pass, all studies together."""
-    changed: int
-    """Studies whose decision is new or another one than before."""
-
-
-@dataclass(slots=True, kw_only=True)
-class PlanApplied:
-    """What applying it did."""
-
-    decided: int = 0
-    held: int = 0
-    """Studies that stopped."""
-    released: int = 0
-    """Studies that were held and go on."""
-    renewed: int = 0
-    """Studies that get a new revision, because what their files shall say is another thing by now."""
-    closed: int = 0
-    """Exceptions that are settled by what was told since."""
 
 
 class Deciding:
@@ -152,6 +61,7 @@ class Deciding:
             "kinds": [one.kind for one in classes],
             "superseded": SUPERSEDED,
         }
+        self._further = False
         # Two plans at once would each undo what the other did; the second waits. One that is only looked at waits for
         # those that change something, and keeps nobody waiting but them.
         conn.execute(f"select pg_advisory_lock{'' if applies else '_shared'}(%s)", (PLAN_LOCK,))
@@ -170,35 +80,55 @@ class Deciding:
     def several_patients(self) -> dict[int, tuple[tuple[str, str | None], ...]]:
         """Studies that the archive lists under several patients: all numbers and issuers it ever gave for them."""
         found: dict[int, dict[tuple[str, str | None], None]] = {}
+        for study_key, told in self._told_of("STUDY_UID_MULTI_PATIENT"):
+            for patient_id, issuer in told.get("patients", ()):
+                found.setdefault(study_key, {})[patient_id, issuer] = None
+        return {key: tuple(several) for key, several in found.items()}
+
+    def found_accessions(self) -> dict[int, tuple[str, ...]]:
+        """Studies whose headers were found to have accession numbers that the archive does not list: which."""
+        found: dict[int, set[str]] = {}
+        for study_key, told in self._told_of("ACC_UNLISTED"):
+            found.setdefault(study_key, set()).update(told.get("found", ()))
+        return {key: tuple(sorted(numbers)) for key, numbers in found.items()}
+
+    def _told_of(self, kind: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        """All evidence that studies' exceptions of a class ever had, open or closed."""
         rows = self._conn.execute(
-            "select study_key, evidence from exception where kind = 'STUDY_UID_MULTI_PATIENT'"
-            " and study_key is not null order by exception_id"
+            "select study_key, evidence from exception where kind = %s and study_key is not null order by exception_id",
+            (kind,),
         )
         for study_key, evidence in rows:
-            for told in (evidence, *evidence.get("earlier", ())):
-                for patient_id, issuer in told.get("patients", ()):
-                    found.setdefault(study_key, {})[patient_id, issuer] = None
-        return {key: tuple(several) for key, several in found.items()}
+            yield study_key, evidence
+            yield from ((study_key, told) for told in evidence.get("earlier", ()))
 
     def put(self, decided: Iterable[DecidedStudy]) -> None:
         """These decisions belong to the plan."""
+        further: list[tuple[object, ...]] = []
         with self._conn.cursor().copy(COPY) as copy:
             for one in decided:
-                copy.write_row((*one[:3], Jsonb(one.content), Jsonb(one.evidence), *one[5:]))
+                copy.write_row((*one[:3], Jsonb(one.content), Jsonb(one.evidence), *one[5:-1]))
+                further += ((one.study_key, *number) for number in one.further)
+        with self._conn.cursor() as cursor:
+            cursor.executemany("insert into further values (%s, %s, %s, %s, %s)", further)
+        self._further = self._further or bool(further)
 
     def shared_numbers(self) -> Iterator[NumberRow]:
         """Every study whose number becomes that of another study, too; those of one number next to each other."""
         self._conn.execute("create index on deciding (accession_issuer, accession)")
         with self._conn.transaction(), self._conn.cursor(name="numbers") as cursor:
             cursor.itersize = PAGE
-            cursor.execute(SHARED)
+            cursor.execute(SHARED_FURTHER if self._further else SHARED)
             for row in cursor:
                 yield NumberRow._make(row)
 
     def collide(self, kind: str, issuer: str, number: str, evidence: Json) -> int:
         """The studies whose accession becomes this one are of class `kind` and keep the number they have; how many."""
         values = {"kind": kind, "issuer": issuer, "number": number, "evidence": Jsonb(evidence)}
-        return self._conn.execute(COLLIDE, values).rowcount
+        touched = self._conn.execute(COLLIDE, values).rowcount
+        if self._further:
+            touched += self._conn.execute(COLLIDE_FURTHER, values).rowcount
+        return touched
 
     def settle(self) -> PlanTally:
         """All studies were compared: verdicts are final, with what people have accepted taken into account."""

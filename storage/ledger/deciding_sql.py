@@ -7,7 +7,10 @@ create temp table deciding (
   study_key bigint not null, study_uid text collate "C" not null, classes text[] not null, content jsonb not null,
   evidence jsonb not null, survivor_issuer text, survivor_number text, written text not null, site text not null,
   accession_issuer text collate "C", accession text collate "C", alike text collate "C",
-  open text[], held boolean, verdict text, digest bytea, accepted text[] not null default '{}')"""
+  open text[], held boolean, verdict text, digest bytea, accepted text[] not null default '{}');
+create temp table further (
+  study_key bigint not null, written text not null, site text not null,
+  accession_issuer text collate "C" not null, accession text collate "C" not null)"""
 
 COPY: Final = """
 copy deciding (study_key, study_uid, classes, content, evidence, survivor_issuer, survivor_number, written, site,
@@ -24,11 +27,30 @@ from deciding join (select accession_issuer, accession from deciding where acces
                     group by 1, 2 having count(*) > 1) several using (accession_issuer, accession)
 order by accession_issuer, accession, study_key"""
 
+# Apart from the other: without any further number, Postgres groups by the index alone.
+SHARED_FURTHER: Final = """
+with numbered as (
+  select study_key, study_uid, written, site, survivor_issuer, survivor_number, accession_issuer, accession
+  from deciding where accession is not null
+  union all
+  select d.study_key, d.study_uid, f.written, f.site, d.survivor_issuer, d.survivor_number, f.accession_issuer,
+    f.accession
+  from further f join deciding d using (study_key))
+select study_uid, written, site, survivor_issuer, survivor_number, accession_issuer, accession
+from numbered join (select accession_issuer, accession from numbered group by 1, 2 having count(*) > 1) several
+  using (accession_issuer, accession)
+order by accession_issuer, accession, study_key"""
+
 # A number that may not be given is not given, even when a person lets the study move.
 COLLIDE: Final = """
 update deciding set classes = array_append(array_remove(classes, %(kind)s), %(kind)s),
   content = content - 'accessions' - 'accession_rule', evidence = evidence || %(evidence)s
 where accession_issuer = %(issuer)s and accession = %(number)s"""
+
+COLLIDE_FURTHER: Final = """
+update deciding set classes = array_append(array_remove(classes, %(kind)s), %(kind)s),
+  content = content - 'accessions' - 'accession_rule', evidence = evidence || %(evidence)s
+where study_key in (select study_key from further where accession_issuer = %(issuer)s and accession = %(number)s)"""
 
 # Each of several that agree is listed: nobody knows which of them is the copy.
 TWINS: Final = """

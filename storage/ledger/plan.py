@@ -43,14 +43,14 @@ class Plan:
         written yet is void, and what was not proven yet at a service, whose one copy is another now; a worker in the
         middle of it loses its claim. `only` restricts to these studies.
         """
-        return self._step(
-            {"rules": Jsonb(rules), "only": _listed(only), "limit": limit, "decided": False, "told": TOLD}
-        )
+        return self._step(_values(rules, only, limit) | {"decided": False, "accessions": False})
 
-    def step_decided(self, rules: Json, *, only: Sequence[Uid] | None = None, limit: int = BATCH) -> Planned:
+    def step_decided(
+        self, rules: Json, *, accessions: bool, only: Sequence[Uid] | None = None, limit: int = BATCH
+    ) -> Planned:
         """As `step`, for studies about which something is decided that does not hold them; the revision's plan has
-        the decision under `decision`."""
-        return self._step({"rules": Jsonb(rules), "only": _listed(only), "limit": limit, "decided": True, "told": TOLD})
+        the decision under `decision`, and with `accessions` the number that the archive lists."""
+        return self._step(_values(rules, only, limit) | {"decided": True, "accessions": accessions})
 
     def _step(self, values: dict[str, object]) -> Planned:
         with self._pool.transaction("plan") as conn:
@@ -108,8 +108,8 @@ class Plan:
         return tuple(study_uid for (study_uid,) in rows)
 
 
-def _listed(only: Sequence[Uid] | None) -> list[Uid] | None:
-    return None if only is None else list(only)
+def _values(rules: Json, only: Sequence[Uid] | None, limit: int) -> dict[str, object]:
+    return {"rules": Jsonb(rules), "only": None if only is None else list(only), "limit": limit, "told": TOLD}
 
 
 _STEP = """
@@ -122,13 +122,14 @@ with picked as (
 bumped as (
   update study s set state = 'planned', recount = false, corrected = false, revision = s.revision + 1
   from picked p where s.study_key = p.study_key
-  returning s.study_key, s.revision, s.priority, s.source_id, p.corrected),
+  returning s.study_key, s.revision, s.priority, s.source_id, s.accession, p.corrected),
 revised as (
   insert into study_revision (study_key, revision, plan)
   select b.study_key, b.revision, %(rules)s || coalesce((
     select jsonb_build_object('decision', h.content || jsonb_build_object(
       'digest', encode(h.digest, 'hex'), 'rules', h.rules, 'verdict', h.verdict, 'accepted', to_jsonb(array(
-        select a.kind from acceptance a where a.study_key = h.study_key and a.digest = h.digest order by a.kind))))
+        select a.kind from acceptance a where a.study_key = h.study_key and a.digest = h.digest order by a.kind)))
+      || case when %(accessions)s then jsonb_build_object('listed_accession', coalesce(b.accession, '')) else '{}' end)
     from decision h where h.study_key = b.study_key and %(decided)s), '{}')
   from bumped b),
 ways as (

@@ -14,7 +14,7 @@ from imaging.coercion.attributes import name_of
 from imaging.coercion.dataset import Dataset
 from imaging.coercion.errors import NotCoercible
 from imaging.header import read_header
-from imaging.identity.arrival import Arriving, MixedPatient
+from imaging.identity.arrival import Arriving, MixedPatient, UnlistedAccession
 from imaging.identity.planned import planned_identity
 from imaging.octets import MemoryOctets
 from imaging.part10 import split_part10
@@ -110,3 +110,44 @@ def test_a_study_of_several_patients_keeps_the_numbers_it_is_listed_under(number
 def test_a_number_that_a_study_of_several_patients_is_not_listed_under_is_not_let_through() -> None:
     with pytest.raises(MixedPatient):
         changed(header("Bo^Lin", number="19"), {"among": [["17", None], ["18", "NORTH"]]})
+
+
+NUMBERED = CONTENT | {
+    "listed_accession": "17 ",
+    "further": ["B-9"],
+    "accessions": [["17", "", "00000017", "", ""], ["B-9", "", "B9", "", ""]],
+    "accession_rule": "pad/1 b/1",
+}
+
+
+@pytest.mark.parametrize("number", ["17", " 17", "00000017", "B-9", "B9", ""])
+def test_accession_numbers_that_the_plan_knows_are_let_through(number: str) -> None:
+    found = changed(header("Noe^Jane", "19700101", AccessionNumber=number), NUMBERED)
+
+    assert ("AccessionNumber" in found) is (number.strip() in ("17", "B-9"))
+
+
+def test_an_accession_number_that_no_plan_knows_is_not_and_no_message_tells_it() -> None:
+    with pytest.raises(UnlistedAccession) as refused:
+        changed(header("Noe^Jane", "19700101", AccessionNumber="SECRET99"), NUMBERED)
+
+    assert refused.value.accession == "SECRET99"
+    assert "SECRET99" not in str(refused.value)
+
+
+def test_a_number_where_the_archive_lists_none_is_not_let_through_before_a_plan_knows_it() -> None:
+    with pytest.raises(UnlistedAccession):
+        changed(header("Noe^Jane", "19700101", AccessionNumber="17"), CONTENT | {"listed_accession": ""})
+
+
+def test_other_orders_numbers_inside_of_requests_stay() -> None:
+    request = Made()
+    request.AccessionNumber = "OTHER"
+    content = {name: value for name, value in NUMBERED.items() if name not in ("patient", "person")}
+    instance = header("Noe^Jane", AccessionNumber="00000017", RequestAttributesSequence=[request])
+
+    assert changed(instance, content) == set()
+
+
+def test_where_nobody_looks_at_accession_numbers_any_is_let_through() -> None:
+    assert "AccessionNumber" not in changed(header("Noe^Jane", "19700101", AccessionNumber="X"), CONTENT)

@@ -2,12 +2,13 @@
 
 from actors.identity_options import IdentityOptions
 from cluster.planning.accession_options import AccessionOptions
+from cluster.planning.numbering import Numbering
 from cluster.planning.study import StudyRules
 from imaging.accession.orders import Orders
 from imaging.identity.events import Describe, IdentityEvent, Origin, Source
 from imaging.identity.graph import build
 from imaging.identity.people import Identifier, Person
-from storage.ledger.deciding import DecidedStudy, ListedStudy
+from storage.ledger.deciding_records import DecidedStudy, ListedStudy
 
 IDENTITY = IdentityOptions(issuers=({"name": "NORTH"},), default_issuer="NORTH")
 SNAPSHOT = Origin(source=Source.SNAPSHOT, at=None, label="index.csv", kind="snapshot")
@@ -20,17 +21,18 @@ def decided(
     *,
     events: tuple[IdentityEvent, ...] = (),
     several: tuple[tuple[str, str | None], ...] = (),
+    found: tuple[str, ...] = (),
 ) -> DecidedStudy:
-    rules = StudyRules(
-        graph=build(events, IDENTITY.thresholds()),
-        identity=IDENTITY,
-        accession=AccessionOptions(
+    rules = StudyRules(graph=build(events, IDENTITY.thresholds()), identity=IDENTITY)
+    numbering = Numbering(
+        IDENTITY,
+        AccessionOptions(
             sites=({"name": "north", "issuers": ["NORTH"]},),
             rules=({"name": "ris", "sites": ["north"], "steps": [{"strip_prefix": ["RIS-"]}]},),
         ),
-        source="pacs",
+        "pacs",
     )
-    return rules.decided(study, rules.renumbered(study), orders, several)
+    return rules.decided(study, numbering.renumbered(study, found), orders, several)
 
 
 def test_an_issuer_that_the_job_file_lacks_is_named_as_the_archive_has_it() -> None:
@@ -73,3 +75,37 @@ def test_a_study_of_several_patients_is_proposed_with_all_numbers_it_is_listed_u
     found = decided(STUDY, several=(("2", None), ("3", "NORTH")))
 
     assert found.content["among"] == [["2", None], ["3", "NORTH"], ["1", None]]
+
+
+def test_a_number_of_headers_that_is_not_listed_passes_the_rules_and_is_told() -> None:
+    found = decided(STUDY._replace(accession="RIS-17"), found=("RIS-18", "RIS-17"))
+
+    assert found.classes == ["ACC_UNLISTED", "PID_NOT_IN_MPI"]
+    assert found.content["accessions"] == [["RIS-17", "", "17", "", ""], ["RIS-18", "", "18", "", ""]]
+    assert found.content["further"] == ["RIS-18"]
+    assert found.evidence["accessions"] == ["RIS-17", "RIS-18"]
+    assert found.further == [("RIS-18", "north", "", "18")]
+
+
+def test_the_only_number_of_headers_is_the_studys_where_the_archive_lists_none() -> None:
+    found = decided(STUDY, found=("RIS-18",))
+
+    assert found.classes == ["PID_NOT_IN_MPI"]
+    assert (found.accession, found.written, found.further) == ("18", "RIS-18", [])
+    assert found.content == {
+        "accessions": [["RIS-18", "", "18", "", ""]], "accession_rule": "ris/1", "further": ["RIS-18"]
+    }  # fmt: skip
+
+
+def test_numbers_of_which_one_becomes_the_other_are_left_as_they_are_and_hold_the_study() -> None:
+    found = decided(STUDY._replace(accession="RIS-RIS-17"), found=("RIS-17",))
+
+    assert "ACC_COLLISION_SITE" in found.classes
+    assert "accessions" not in found.content
+
+
+def test_a_further_number_that_can_be_none_has_its_own_class() -> None:
+    found = decided(STUDY._replace(accession="RIS-17"), found=("2009-RADIOLOGY-000123",))
+
+    assert {"ACC_UNLISTED", "ACC_OVERLONG"} <= {*found.classes}
+    assert found.content["accessions"] == [["RIS-17", "", "17", "", ""]]

@@ -100,7 +100,7 @@ def carried_out(job: Any) -> Any:
     """The plan holds, and all that it lets move is moved and read back."""
     planner = Planner(job.ledger, job.job.source_id, "pacs", identity=IDENTITY, accession=ACCESSION, time_zone="UTC")
     report = planner.apply()
-    while job.ledger.plan.step_decided({"coercion": "none"}).studies:
+    while job.ledger.plan.step_decided({"coercion": "none"}, accessions=True).studies:
         pass
     job.start()
     job.finish()
@@ -169,6 +169,39 @@ def test_an_instance_of_another_patient_stops_its_study_and_nothing_of_it_is_wri
     assert job.kinds() == {"MIXED_PATIENT_IN_STUDY"}
     assert job.statuses()[MIXED] is StudyStatus.EXCEPTION
     assert not any(MIXED in key for key in job.objects())
+
+
+def test_a_number_that_the_archive_does_not_list_is_found_proven_and_written_as_the_rules_make_it(moving, tmp_path):
+    folder = tmp_path / "numbers"
+    folder.mkdir()
+    made = [
+        image(OTHER, 1, "2", "Roe^Max", "19800202", "18"),
+        image(OTHER, 2, "2", "Roe^Max", "19800202", "77"),
+    ]
+    for one in made:
+        one.PatientSex = "M"
+        one.save_as(folder / f"{one.SOPInstanceUID}.dcm", enforce_file_format=True)
+    with moving(folder_archive(folder)) as job:
+        carried_out(job)
+        first, before = job.ledger.exceptions.list_open(), job.objects()
+        carried_out(job)
+        [held] = job.ledger.exceptions.list_open()
+        job.ledger.exceptions.resolve(held.exception_id, Resolution.ACCEPT, by="m.keller")
+        carried_out(job)
+        found = files(job, OTHER, 2)
+
+    assert [(problem.kind, problem.evidence["found"]) for problem in first] in (
+        [("ACC_UNLISTED", ["77"])],
+        [("ACC_UNLISTED", ["18"])],
+    )
+    assert not any(OTHER in key for key in before)
+    assert held.evidence["accessions"] in (["18", "77"], ["77", "18"])
+    assert [one.AccessionNumber for one in found] == ["00000018", "00000077"]
+    assert [[item.AccessionNumber for item in one.RequestAttributesSequence] for one in found] == [
+        ["00000018", "OTHER"],
+        ["00000077", "OTHER"],
+    ]
+    assert job.statuses()[OTHER] is StudyStatus.DONE
 
 
 def test_an_accepted_conflict_moves_and_a_third_person_who_comes_under_its_number_does_not(moving, tmp_path):

@@ -99,7 +99,7 @@ def tell(job: Any, path: Path, text: str) -> None:
 
 def carry_out(job: Any) -> None:
     Planner(job.ledger, job.job.source_id, "pacs", identity=IDENTITY, accession=None, time_zone="UTC").apply()
-    while job.ledger.plan.step_decided({"coercion": "none"}).studies:
+    while job.ledger.plan.step_decided({"coercion": "none"}, accessions=False).studies:
         pass
     job.start()
     job.finish()

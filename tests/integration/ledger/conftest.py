@@ -262,7 +262,7 @@ def planner(world: World) -> Callable[..., Planner]:
 @pytest.fixture
 def step(world: World) -> Callable[[], int]:
     """`step()`: how many decided studies got their next revision."""
-    return lambda: world.ledger.plan.step_decided({"coercion": "none"}).studies
+    return lambda: world.ledger.plan.step_decided({"coercion": "none"}, accessions=True).studies
 
 
 @pytest.fixture
