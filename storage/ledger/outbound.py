@@ -7,6 +7,7 @@ tells it. What the destination believes is the decision of the last revision it 
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import LiteralString
 
 from psycopg.rows import class_row
 
@@ -14,7 +15,7 @@ from imaging.hl7.acknowledge import Answer
 from imaging.hl7.outbound import CONTROL_ID_LIMIT
 from imaging.identity.telling import Held, Tell, telling
 from storage.ledger.exceptions import put_problem
-from storage.ledger.plan import TOLD
+from storage.ledger.plan import TO_TELL, TOLD
 from storage.ledger.pool import Connection, Pool
 from storage.ledger.records import Problem
 
@@ -60,11 +61,9 @@ class Outbound:
     def make(self, destination_id: int, compose: Compose, untellable: Problem) -> Made:
         """Every correction that waits at the destination is in a message, or has the exception `untellable`."""
         made = Made()
-        values = {"destination": destination_id, "told": TOLD}
+        values = {"destination": destination_id}
         with self._pool.transaction("make messages") as conn:
             conn.execute("select pg_advisory_xact_lock(%s)", (_LOCK,))
-            if conn.execute(_WAITS, values).fetchone() is None:
-                return made
             rows = conn.cursor(row_factory=class_row(Held)).execute(_HELD, values)
             found = telling(rows)
             for tell in found.tells:
@@ -89,6 +88,11 @@ class Outbound:
             conn.execute(
                 "insert into outbound_study (study_key, message_id, destination_id, revision) values (%s, %s, %s, %s)",
                 (study.study_key, row[0], destination_id, study.revision),
+            )
+            conn.execute(
+                "update delivery set reason = %s where study_key = %s and destination_id = %s and revision <= %s"
+                " and state = 'void' and reason = %s",
+                (TOLD, study.study_key, destination_id, study.revision, TO_TELL),
             )
         made.messages[trigger] = made.messages.get(trigger, 0) + 1
         made.studies += len(tell.studies)
@@ -123,26 +127,36 @@ class Outbound:
             )
 
 
-_WAITS = """
-select from study s join delivery w on w.study_key = s.study_key and w.revision = s.revision
-where w.destination_id = %(destination)s and w.state = 'void' and w.reason = %(told)s
-  and not exists (select from outbound_study o where o.study_key = s.study_key and o.revision = s.revision
-                  and o.destination_id = w.destination_id)
-limit 1"""
+# TO_TELL as a literal: a prepared statement does not find a partial index by a parameter.
+_WAITING: LiteralString = """
+  select w.study_key, w.revision from delivery w join study s using (study_key)
+  where w.destination_id = %(destination)s and w.state = 'void' and w.reason = 'to be told by message'
+    and w.revision = s.revision"""
 
-_HELD = """
-with known as (
-  select study_key, revision from delivery
-  where destination_id = %(destination)s and state in ('written', 'validated')
-  union all
-  select study_key, revision from outbound_study where destination_id = %(destination)s),
-believed as (select study_key, max(revision) as revision from known group by study_key)
-select s.study_key, s.revision,
-  b.revision < s.revision and exists (
-    select from delivery w where w.study_key = s.study_key and w.revision = s.revision
-      and w.destination_id = %(destination)s and w.state = 'void' and w.reason = %(told)s) as waits,
+_BELIEVED: LiteralString = """
+  select max(known.revision) as revision from (
+    select d.revision from delivery d
+    where d.study_key = c.study_key and d.destination_id = %(destination)s and d.state in ('written', 'validated')
+    union all
+    select o.revision from outbound_study o
+    where o.study_key = c.study_key and o.destination_id = %(destination)s) known"""
+
+# Beside what waits, only studies that the destination has under the same numbers decide what it may be told.
+_HELD: LiteralString = """
+with waiting as materialized (<WAITING>),
+numbers as materialized (
+  select distinct was.plan -> 'decision' -> 'patient' as patient
+  from waiting c cross join lateral (<BELIEVED>) b
+  join study_revision was on was.study_key = c.study_key and was.revision = b.revision
+  where was.plan -> 'decision' ? 'patient'),
+candidate as (
+  select study_key from waiting
+  union
+  select r.study_key from numbers n join study_revision r
+    on r.plan -> 'decision' -> 'patient' = n.patient and r.plan -> 'decision' ? 'patient')
+select s.study_key, s.revision, b.revision < s.revision and w.study_key is not null as waits,
   coalesce(was.plan -> 'decision', '{}') as believed, coalesce(now.plan -> 'decision', '{}') as planned
-from believed b join study s using (study_key)
-join study_revision was on was.study_key = b.study_key and was.revision = b.revision
+from candidate c cross join lateral (<BELIEVED>) b join study s using (study_key) left join waiting w using (study_key)
+join study_revision was on was.study_key = c.study_key and was.revision = b.revision
 join study_revision now on now.study_key = s.study_key and now.revision = s.revision
-order by s.study_key"""
+order by s.study_key""".replace("<WAITING>", _WAITING).replace("<BELIEVED>", _BELIEVED)

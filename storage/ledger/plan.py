@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from psycopg.types.json import Jsonb
 
@@ -15,8 +15,10 @@ from storage.ledger.records import CustodyNote, Json
 BATCH = 10_000
 """Studies planned in one transaction: about a second of work, so that inventory and movers hardly wait."""
 
-TOLD = "told by message"
-"""Why a delivery is void whose destination has the study already, and is told by message what was decided since."""
+TO_TELL: Final = "to be told by message"
+"""Why a delivery is void whose destination has the study already, and will be told what was decided since."""
+TOLD: Final = "told by message"
+"""The same once there is a message."""
 
 URGENT_PRIORITY = 10
 NORMAL_PRIORITY = 100
@@ -109,7 +111,13 @@ class Plan:
 
 
 def _values(rules: Json, only: Sequence[Uid] | None, limit: int) -> dict[str, object]:
-    return {"rules": Jsonb(rules), "only": None if only is None else list(only), "limit": limit, "told": TOLD}
+    return {
+        "rules": Jsonb(rules),
+        "only": None if only is None else list(only),
+        "limit": limit,
+        "told": [TO_TELL, TOLD],
+        "to_tell": TO_TELL,
+    }
 
 
 _STEP = """
@@ -137,7 +145,7 @@ ways as (
     x.told and b.corrected and coalesce((
       select h.state in ('written', 'validated') from delivery h
       where h.study_key = b.study_key and h.destination_id = x.destination_id and h.revision < b.revision
-        and not (h.state = 'void' and h.reason = %(told)s)
+        and not (h.state = 'void' and h.reason = any(%(told)s))
       order by h.revision desc limit 1), false) as told
   from bumped b cross join destination x),
 voided as (
@@ -150,7 +158,7 @@ voided as (
 made as (
   insert into delivery (study_key, revision, source_id, destination_id, pulled, ready, priority, state, reason)
   select study_key, revision, source_id, destination_id, inline, inline, priority,
-    case when told then 'void' else 'pending' end::delivery_state, case when told then %(told)s end
+    case when told then 'void' else 'pending' end::delivery_state, case when told then %(to_tell)s end
   from ways
   order by priority, study_key, destination_id
   returning delivery_id)

@@ -202,6 +202,8 @@ create table study_revision (
 create trigger written_revision_is_fixed before update or delete on study_revision
   for each row when (old.written_at is not null) execute function refuse_change();
 create index revision_by_effect on study_revision (effect_id, study_key) where effect_id is not null;
+create index revision_decided_for on study_revision ((plan -> 'decision' -> 'patient'))
+  where plan -> 'decision' ? 'patient';
 -- pre: the queue, narrow on purpose, and the resumable state of unfinished deliveries.
 
 create type delivery_state as enum (
@@ -263,6 +265,8 @@ create index delivery_to_validate on delivery (destination_id, priority, deliver
 create index delivery_leased on delivery (lease_until) where lease_owner is not null;
 create index delivery_leased_by on delivery (lease_owner) where lease_owner is not null;
 create index delivery_pulling on delivery (source_id, lease_until) where lease_kind = 'pull';
+create index delivery_to_tell on delivery (destination_id, study_key, revision)
+  where state = 'void' and reason = 'to be told by message';
 create index delivery_waiting on delivery (not_before) where not_before is not null;
 
 -- The same pairs as lifecycle.DELIVERY_MOVES; a test holds the two together. What was proven on a device may go on its
