@@ -34,7 +34,7 @@ from storage.ledger.deciding_sql import (
     TALLY,
     TWINS,
 )
-from storage.ledger.pool import Connection, Pool
+from storage.ledger.pool import Connection, Pool, beside_a_run, translated
 from storage.ledger.records import Json
 
 SUPERSEDED = "superseded"
@@ -161,13 +161,14 @@ class Deciding:
         row = self._conn.execute("select min(study_key) from deciding").fetchone()
         first = row[0] if row else None
         while first is not None and first <= last:
-            self._apply_page({**self._known, "first": first, "next": first + PAGE, "rules": fingerprint}, done)
+            done.add(self._apply_page({**self._known, "first": first, "next": first + PAGE, "rules": fingerprint}))
             first += PAGE
         return done
 
-    def _apply_page(self, values: dict[str, Any], done: PlanApplied) -> None:
-        conn = self._conn
-        with conn.transaction():
+    @beside_a_run
+    def _apply_page(self, values: dict[str, Any]) -> PlanApplied:
+        conn, done = self._conn, PlanApplied()
+        with translated("apply plan"), conn.transaction():
             conn.execute(SUPERSEDE, values)
             done.decided += conn.execute(DECIDE, values).rowcount
             for kind, severity, remedy, holds in self._told():
@@ -179,6 +180,7 @@ class Deciding:
             done.released += conn.execute(RELEASE, values).rowcount
             done.renewed += conn.execute(RECOUNT, values).rowcount
             conn.execute(GO_ON, values)
+        return done
 
     def _told(self) -> list[tuple[str, str, str, bool]]:
         present = self._conn.execute("select distinct unnest(open) from deciding").fetchall()

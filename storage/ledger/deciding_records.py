@@ -110,3 +110,11 @@ class PlanApplied:
     """Studies that get a new revision, because what their files shall say is another thing by now."""
     closed: int = 0
     """Exceptions that are settled by what was told since."""
+
+    def add(self, page: "PlanApplied") -> None:
+        """This one is that of another page, too."""
+        self.decided += page.decided
+        self.held += page.held
+        self.released += page.released
+        self.renewed += page.renewed
+        self.closed += page.closed

@@ -10,7 +10,7 @@ from psycopg.types.json import Jsonb
 from imaging.uid import Uid
 from storage.ledger.custody import append
 from storage.ledger.lifecycle import DeliveryState, StudyState
-from storage.ledger.pool import Connection, Pool
+from storage.ledger.pool import Connection, Pool, beside_a_run
 from storage.ledger.records import CustodyNote, Json, OpenProblem, Problem, Severity
 from storage.ledger.resolving import Resolution, carry_out, resolve
 
@@ -47,6 +47,7 @@ class Exceptions:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
+    @beside_a_run
     def open(self, problem: Problem, *, study_key: int | None = None, destination_id: int | None = None) -> int:
         """The problem is on the list; its id. Seen again while open, its row counts and has the latest evidence,
         with what it replaced under `earlier`, up to `EARLIER_KEPT`.
@@ -69,6 +70,7 @@ class Exceptions:
                 conn, problem, study_key=study_key, delivery_id=delivery_id, destination_id=destination_id
             )
 
+    @beside_a_run
     def open_late(self, problem: Problem, *, study_key: int) -> int:
         """An instance of the study came after it was delivered: the problem is on the list, and the study's next plan
         makes a new revision, both or neither. The problem must not block, or there would be no next plan."""
@@ -81,6 +83,7 @@ class Exceptions:
             )
             return put_problem(conn, problem, study_key=study_key, delivery_id=None, destination_id=None)
 
+    @beside_a_run
     def resolve(self, exception_id: int, resolution: Resolution, *, by: str) -> None:
         """The exception is closed and `resolution` is carried out; `by` goes into the custody chain.
 
@@ -108,6 +111,7 @@ class Exceptions:
         with self._pool.transaction("read causes") as conn:
             return tuple(conn.cursor(row_factory=class_row(Cause)).execute(_CAUSES, values))
 
+    @beside_a_run
     def settle(self, exception_id: int, *, by: str) -> bool:
         """The exception is closed, since its cause is gone, and what it alone had stopped goes on; False: it was
         closed already."""
@@ -126,6 +130,7 @@ class Exceptions:
                 _note(conn, "exception_resolved", study_key, by, {"kind": kind, "resolution": SETTLED})
         return True
 
+    @beside_a_run
     def reopen(self, exception_id: int, *, by: str) -> bool:
         """A settled exception is open again, and one that blocks stops its study or delivery unless that is done;
         False: another of its kind is open."""
@@ -142,6 +147,7 @@ class Exceptions:
                 _note(conn, "exception_reopened", study_key, by, {"kind": kind})
         return True
 
+    @beside_a_run
     def assign(self, exception_ids: Sequence[int], owner: str) -> tuple[int, ...]:
         """The open exceptions among these are `owner`'s to work through; which."""
         with self._pool.transaction("assign exceptions") as conn:

@@ -32,7 +32,7 @@ from imaging.identity.events import (
     Unrelated,
 )
 from imaging.identity.people import Identifier, Person
-from storage.ledger.pool import Connection, Pool
+from storage.ledger.pool import Connection, Pool, beside_a_run, translated
 
 ORDERS = "orders"
 """Kind of a file that holds the RIS's list; the other kinds are named as `imaging.identity.events.Source`."""
@@ -146,12 +146,10 @@ class Identity:
                 for event in events:
                     if not isinstance(event, Unrelated):
                         copy.write_row(_row_of(event, head, file_id))
-            fresh = conn.execute(
-                "insert into identity_event select distinct on (digest) * from told_event"
-                " on conflict (digest) do nothing"
-            ).rowcount
+            fresh = _put_told(conn)
             return _end_file(conn, file_id, fresh, told)
 
+    @beside_a_run
     def hear(
         self, name: str, reading: str, events: Sequence[IdentityEvent], refused: RefusedMessage | None
     ) -> tuple[int, int]:
@@ -163,9 +161,8 @@ class Identity:
             assert row is not None  # an upsert without a condition returns its row
             file_id, defects = row
             fresh = 0
-            for event in events:
-                if not isinstance(event, Unrelated):
-                    fresh += conn.execute(_PUT_EVENT, _row_of(event, head, file_id)).rowcount
+            for row in _in_order(_row_of(event, head, file_id) for event in events if not isinstance(event, Unrelated)):
+                fresh += conn.execute(_PUT_EVENT, row).rowcount
             if refused is not None:
                 counts = Counter[str](defects) + Counter(refused.defects)
                 values = (blake3(refused.octets).digest(), list(refused.defects), refused.octets, REFUSED_KEPT)
@@ -216,6 +213,21 @@ class Identity:
                     study=study_uid or "",
                     procedure=procedure or "",
                 )
+
+
+def _in_order(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """By their digests, as whole files are told: two that tell the same would wait for each other."""
+    return sorted(rows, key=lambda row: row[0])
+
+
+@beside_a_run
+def _put_told(conn: Connection) -> int:
+    """How many of the events that were read are new. A savepoint of its own: the file is not read twice."""
+    with translated("put events"), conn.transaction():
+        return conn.execute(
+            "insert into identity_event select distinct on (digest) * from told_event order by digest"
+            " on conflict (digest) do nothing"
+        ).rowcount
 
 
 def _put_file(conn: Connection, head: FileHead) -> int:

@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from imaging.uid import Uid
 from storage.ledger.exceptions import put_problem
-from storage.ledger.pool import Connection, Pool
+from storage.ledger.pool import Connection, Pool, beside_a_run
 from storage.ledger.records import FoundAnswer, FoundStudy, Problem, Severity, Verdict
 
 _LENGTH = struct.Struct(">I")
@@ -136,6 +136,7 @@ class Inventory:
             )
             return tuple(rows.fetchall())
 
+    @beside_a_run
     def record_answer(
         self, source_id: int, answer: FoundAnswer, verdict: Verdict, parent_id: int | None = None
     ) -> tuple[int, Recorded]:
@@ -173,6 +174,7 @@ class Inventory:
                 raise LookupError("the ledger has no job yet")
             return row[0], recorded
 
+    @beside_a_run
     def record_studies(self, source_id: int, studies: Sequence[FoundStudy]) -> Recorded:
         """Studies found by other means than a window (an export, a single query) are in the ledger."""
         with self._pool.transaction("record studies") as conn:

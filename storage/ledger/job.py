@@ -110,6 +110,7 @@ class Jobs:
             return "held by a process that has not registered yet"
         return f"held by process {row[1]} on {row[0]} since {row[2]:%Y-%m-%d %H:%M} UTC"
 
+    @beside_a_run
     def register(
         self,
         name: str,
@@ -126,15 +127,6 @@ class Jobs:
             The ledger holds studies of another job or source, or a destination that already holds studies would
             move elsewhere or change its role.
         """
-        return beside_a_run(lambda: self._register(name, source_identity, sources, destinations))
-
-    def _register(
-        self,
-        name: str,
-        source_identity: str,
-        sources: Sequence[SourceSpec],
-        destinations: Sequence[DestinationSpec],
-    ) -> Registered:
         with self._pool.transaction("register job") as conn:
             conn.execute(
                 "insert into job (name, source_identity, secret) values (%s, %s, %s) on conflict do nothing",

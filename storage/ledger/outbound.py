@@ -16,7 +16,7 @@ from imaging.hl7.outbound import CONTROL_ID_LIMIT
 from imaging.identity.telling import Held, Tell, telling
 from storage.ledger.exceptions import put_problem
 from storage.ledger.plan import TO_TELL, TOLD
-from storage.ledger.pool import Connection, Pool
+from storage.ledger.pool import Connection, Pool, beside_a_run
 from storage.ledger.records import Problem
 
 WRITTEN = "file"
@@ -58,6 +58,7 @@ class Outbound:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
+    @beside_a_run
     def make(self, destination_id: int, compose: Compose, untellable: Problem) -> Made:
         """Every correction that waits at the destination is in a message, or has the exception `untellable`."""
         made = Made()

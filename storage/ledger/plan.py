@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 from imaging.uid import Uid
 from storage.ledger.custody import append
 from storage.ledger.lifecycle import StudyState
-from storage.ledger.pool import Pool
+from storage.ledger.pool import Pool, beside_a_run
 from storage.ledger.records import CustodyNote, Json
 
 BATCH = 10_000
@@ -54,12 +54,14 @@ class Plan:
         the decision under `decision`, and with `accessions` the number that the archive lists."""
         return self._step(_values(rules, only, limit) | {"decided": True, "accessions": accessions})
 
+    @beside_a_run
     def _step(self, values: dict[str, object]) -> Planned:
         with self._pool.transaction("plan") as conn:
             row = conn.execute(_STEP, values).fetchone()
         assert row is not None  # an aggregate without grouping has one row
         return Planned(studies=row[0], deliveries=row[1])
 
+    @beside_a_run
     def extend(self, destination_id: int, *, after_key: int = 0, limit: int = BATCH) -> tuple[int, int]:
         """Studies planned before the destination was registered get a delivery to it, from the written pack.
 
@@ -71,6 +73,7 @@ class Plan:
         assert row is not None  # an aggregate without grouping has one row
         return row[0], row[1]
 
+    @beside_a_run
     def set_aside(
         self,
         studies: Sequence[Uid],
@@ -90,6 +93,7 @@ class Plan:
                 append(conn, study_key=study_key, study_uid=study_uid, actor=by, note=note)
         return tuple(study_uid for _, study_uid in rows)
 
+    @beside_a_run
     def readmit(self, studies: Sequence[Uid], *, by: str) -> tuple[Uid, ...]:
         """Held or excluded studies are discovered again and will be planned as new revisions; which."""
         with self._pool.transaction("readmit") as conn:
@@ -103,6 +107,7 @@ class Plan:
                 append(conn, study_key=study_key, study_uid=study_uid, actor=by, note=note)
         return tuple(study_uid for _, study_uid in rows)
 
+    @beside_a_run
     def prioritise(self, studies: Sequence[Uid], priority: int) -> tuple[Uid, ...]:
         """The studies and their unfinished deliveries have this priority (smaller comes first); which studies."""
         with self._pool.transaction("prioritise") as conn:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from enum import StrEnum
+from functools import wraps
 from types import TracebackType
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import psycopg
 from psycopg.rows import TupleRow
@@ -30,6 +31,7 @@ DEADLOCKS = 4
 _DEADLOCK = "40P01"
 """SQLSTATE of the one that was rolled back; nothing of it remains, and the same may be done again."""
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _SESSION = (
@@ -74,16 +76,21 @@ def translated(operation: str) -> Generator[None]:
         ) from None
 
 
-def beside_a_run(transaction: Callable[[], T]) -> T:
-    """The outcome of one transaction that takes rows in another order than a run does, made again where Postgres chose
-    the other one. Raises `Retryable` after `DEADLOCKS` such choices."""
-    for _ in range(DEADLOCKS):
-        try:
-            return transaction()
-        except Retryable as error:
-            if error.code != _DEADLOCK:
-                raise
-    return transaction()
+def beside_a_run(transaction: Callable[P, T]) -> Callable[P, T]:
+    """A function that is one transaction, or one savepoint, and takes rows in another order than a run does: made again
+    where Postgres chose the other one. Raises `Retryable` after `DEADLOCKS` such choices."""
+
+    @wraps(transaction)
+    def again(*args: P.args, **kwargs: P.kwargs) -> T:
+        for _ in range(DEADLOCKS):
+            try:
+                return transaction(*args, **kwargs)
+            except Retryable as error:
+                if error.code != _DEADLOCK:
+                    raise
+        return transaction(*args, **kwargs)
+
+    return again
 
 
 def _configure(conn: Connection) -> None:

@@ -116,15 +116,13 @@ class Replay:
         with self._pool.transaction("list ruled studies") as conn:
             return tuple(conn.cursor(row_factory=class_row(RuledStudy)).execute(_STUDIES, values))
 
+    @beside_a_run
     def renew(self, effect_id: int, reason: Json, *, by: str, after_key: int = 0, limit: int = PAGE) -> tuple[int, int]:
         """Up to `limit` studies that show the effect today have a new revision with the next plan, and their chains say
         why; the last key seen (0: none left) and how many.
 
         What waits for a plan, is held or in exception is left alone, so that doing it twice does nothing.
         """
-        return beside_a_run(lambda: self._renew(effect_id, reason, by, after_key, limit))
-
-    def _renew(self, effect_id: int, reason: Json, by: str, after_key: int, limit: int) -> tuple[int, int]:
         values = {"effects": [effect_id], "after": after_key, "limit": limit, "present": True}
         with self._pool.transaction("renew ruled studies") as conn:
             page = conn.cursor(row_factory=class_row(RuledStudy)).execute(_STUDIES, values).fetchall()
