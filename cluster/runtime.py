@@ -25,6 +25,7 @@ from ray.util import list_named_actors
 
 from actors.shells import Running, launch
 from cluster.leftovers import sweep_sessions, sweep_sockets
+from storage.sinks.write_pace import sweep_paces
 
 READY_SECONDS = 90.0
 """A worker imports its libraries and connects within a few seconds; on a loaded node it may take a minute."""
@@ -89,6 +90,7 @@ class RayRuntime:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         folder = self._working_dir()
         sweep_sockets(Path(tempfile.gettempdir()))
+        sweep_paces()
         settings: dict[str, Any] = {
             "namespace": self._namespace,
             "log_to_driver": False,
@@ -128,6 +130,7 @@ class RayRuntime:
             signal.signal(signal.SIGTERM, ending)
         if self.local:
             self._stack.callback(shutil.rmtree, context.address_info["session_dir"], ignore_errors=True)
+            self._stack.callback(sweep_paces)  # workers are ended with their Ray, and cannot do it
         self._stack.callback(ray.shutdown)
         # Ray prints what became of a killed worker to standard output, where a script expects one document.
         notices = self._stack.enter_context((self._scratch / "notices.log").open("a", encoding="utf-8"))

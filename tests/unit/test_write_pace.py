@@ -2,13 +2,15 @@
 
 import math
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from storage.errors import Rejected
-from storage.sinks.write_pace import BURST, WritePace, spent_after
+from storage.sinks.write_pace import BURST, WritePace, spent_after, sweep_paces
 
 RATE = 10_000_000
 
@@ -94,3 +96,43 @@ def test_a_link_where_the_number_goes_is_not_followed(tmp_path: Path) -> None:
 
     with pytest.raises(Rejected):
         pace(tmp_path, Clock())
+
+
+def test_the_file_goes_with_the_last_who_uses_it(tmp_path: Path) -> None:
+    one, other = pace(tmp_path, Clock()), pace(tmp_path, Clock())
+
+    one.close()
+    assert sweep_paces(tmp_path) == 0, "a file that is used was swept"
+    other.take(1)
+    other.close()
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_process_left_is_swept_and_what_is_not_ours_stays(tmp_path: Path) -> None:
+    killed = (
+        "import os, pathlib, sys; from storage.sinks.write_pace import WritePace; "
+        "p = WritePace('a' * 32, 10, folder=pathlib.Path(sys.argv[1])); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", killed, str(tmp_path)], check=False)
+    left = [path.name for path in tmp_path.iterdir()]
+    theirs = tmp_path / f"limosa-pace-{os.geteuid() + 1}-{'b' * 32}"
+    theirs.write_bytes(b"")
+    folder = tmp_path / f"limosa-pace-{os.geteuid()}-folder"
+    folder.mkdir()
+
+    swept = sweep_paces(tmp_path)
+
+    assert left == [f"limosa-pace-{os.geteuid()}-{'a' * 32}"]
+    assert (swept, sorted(tmp_path.iterdir())) == (1, sorted([theirs, folder]))
+
+
+def test_an_orderly_end_of_the_process_leaves_nothing(tmp_path: Path) -> None:
+    ended = (
+        "import pathlib, sys; from storage.sinks.write_pace import WritePace; "
+        "p = WritePace('a' * 32, 10**9, folder=pathlib.Path(sys.argv[1])); p.take(1)"
+    )
+
+    subprocess.run([sys.executable, "-c", ended, str(tmp_path)], check=True)
+
+    assert not list(tmp_path.iterdir())
