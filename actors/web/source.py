@@ -74,6 +74,8 @@ class WebSource:
         self._service = WebService(self._client)
         self._handler = handler
         self._landing = landing
+        self._listed: tuple[Uid, Mapping[Uid, Uid | None]] | None = None
+        """The series of every instance of the study that was listed last."""
 
     def echo(self) -> None:
         try:
@@ -130,7 +132,7 @@ class WebSource:
 
     def list_instances(self, study_uid: Uid) -> InstanceList:
         try:
-            listed = self._service.instances(study_uid)
+            listed = self._list(study_uid)
         except IntegrityError:
             return InstanceList(instances=(), complete=False)
         except Rejected:
@@ -171,21 +173,35 @@ class WebSource:
         return True
 
     def _one_by_one(self, target: MoveTarget, tally: "_Tally", stop: Callable[[], bool]) -> bool:
+        try:
+            series = {} if target.series_uid else self._series(target.study_uid)
+        except (Rejected, IntegrityError):
+            tally.failed += target.sop_uids
+            return True
         for sop_uid in target.sop_uids:
             if stop():
                 raise _Stopped
+            series_uid = target.series_uid or series.get(sop_uid)
+            if series_uid is None:
+                tally.failed.append(sop_uid)
+                continue
             try:
-                series_uid = target.series_uid or self._series_of(target.study_uid, sop_uid)
                 self._hand_over(self._service.instance(target.study_uid, series_uid, sop_uid), sop_uid, tally)
             except (Rejected, IntegrityError, FileNotFoundError):
                 tally.failed.append(sop_uid)
         return True
 
-    def _series_of(self, study_uid: Uid, sop_uid: Uid) -> Uid:
-        series_uid = self._service.instances(study_uid).get(sop_uid)
-        if series_uid is None:
-            raise FileNotFoundError("the service lists no such instance")
-        return series_uid
+    def _series(self, study_uid: Uid) -> Mapping[Uid, Uid | None]:
+        """By SOP Instance UID; the service is asked once for all instances that are missing of a study."""
+        if self._listed is None or self._listed[0] != study_uid:
+            return self._list(study_uid)
+        return self._listed[1]
+
+    def _list(self, study_uid: Uid) -> Mapping[Uid, Uid | None]:
+        self._listed = None
+        listed = self._service.instances(study_uid)
+        self._listed = study_uid, listed
+        return listed
 
     def close(self) -> None:
         self._client.close()

@@ -162,6 +162,27 @@ def test_a_partial_answer_is_no_success(fetching: Any) -> None:
     assert (outcome.end, outcome.completed, len(came)) == (MoveEnd.PARTIAL, left, left)
 
 
+def test_a_study_is_listed_once_however_many_of_its_instances_are_missing(fetching: Any) -> None:
+    web, source, manifest, came = fetching
+    study = Uid(manifest.study_uids[0])
+    wanted = tuple(sorted(Uid(uid) for uid in manifest.sop_uids(study)))
+
+    listed = source.list_instances(study)
+    asked = web.count("GET")
+    together = source.retrieve(MoveTarget(study_uid=study, sop_uids=wanted), "", lambda: False)
+    alone = [
+        source.retrieve(MoveTarget(study_uid=study, sop_uids=(each,)), "", lambda: False)
+        for each in (*wanted, Uid("9.9"))
+    ]
+    again = source.list_instances(study)
+
+    assert sorted(ref.sop_uid for ref in listed.instances) == list(wanted) and listed == again
+    assert (together.end, together.completed) == (MoveEnd.SUCCESS, len(wanted))
+    assert [outcome.end for outcome in alone] == [MoveEnd.SUCCESS] * len(wanted) + [MoveEnd.PARTIAL]
+    assert sorted(came) == sorted(2 * wanted)
+    assert web.count("GET") == asked + 2 * len(wanted) + asked, "the study was listed for single instances"
+
+
 def test_an_address_without_a_service_is_not_an_archive_without_studies(tmp_path: Path) -> None:
     with WebArchive(tmp_path / "web") as web:
         nothing_there = asked_only(f"{web.url}/elsewhere")
