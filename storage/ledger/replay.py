@@ -158,13 +158,15 @@ select r.effect_id, count(*) filter (where s.state = 'planned' and not s.recount
 from study_revision r join study s on s.study_key = r.study_key and s.revision = r.revision
 where r.effect_id = any(%(effects)s) group by r.effect_id order by r.effect_id"""
 
-# Each effect's studies lie together in the index, in order of their keys: so many of each hold the first of all.
+# Each effect's studies lie together in the index, in order of their keys: so many of each hold the first of all. Their
+# rows are looked up one by one (`offset 0`): merging the two tables would read all studies for those of a rare effect.
 _STUDIES = """
 select distinct on (study_key) x.study_key, x.study_uid, x.revision, x.effect_id, x.state, x.present, x.written_at
 from unnest(%(effects)s::integer[]) as asked (effect_id)
 cross join lateral (
   select r.study_key, s.study_uid, r.revision, r.effect_id, s.state, s.revision = r.revision as present, r.written_at
-  from study_revision r join study s using (study_key)
+  from study_revision r cross join lateral (
+    select study_uid, state, revision, recount from study where study_key = r.study_key offset 0) s
   where r.effect_id = asked.effect_id and r.study_key > %(after)s
     and (not %(present)s or (s.revision = r.revision and s.state = 'planned' and not s.recount))
   order by r.study_key limit %(limit)s) x

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from infra.embedded.postgres import EmbeddedPostgres
-from storage.ledger import claims, commits, facts
+from storage.ledger import claims, commits, facts, replay
 from storage.ledger.migrate import migrate
 
 STUDIES = 20_000
@@ -16,7 +16,10 @@ insert into source (name, kind, pull_limit, allowed) values ('pacs', 'dimse', 8,
 insert into destination (name, kind, inline, fingerprint) values ('a', 's3', true, ''), ('b', 's3', false, '');
 insert into study (source_id, revision, generation, state, study_uid)
   select 1, 1, 1, 'planned', '1.2.' || n from generate_series(1, {STUDIES}) n;
-insert into study_revision (study_key, revision) select study_key, 1 from study;
+insert into coercion_rules (version) values ('a');
+insert into coercion_effect (version, acted) values ('a', '{{}}'), ('a', '{{b/1}}');
+insert into study_revision (study_key, revision, effect_id)
+  select study_key, 1, 1 + (study_key % 40 = 0)::int from study;
 insert into delivery (study_key, revision, source_id, destination_id, pulled, ready, priority, state, written_at,
                       lease_owner, lease_until, lease_kind)
   select study_key, 1, 1, d, d = 1, true, 100, case when study_key % 4 = 0 then 'written' else 'pending'
@@ -44,6 +47,7 @@ HOT = {
     "delivery_leased": (claims._RECOVER, {"limit": 10}),
     "delivery_waiting": (claims._DUE, {"limit": 10}),
     "upload_member_pkey": (commits._INSERT_STAGED, {"study": 1, "revision": 1, "delivery": 1}),
+    "revision_by_effect": (replay._STUDIES, {"effects": [2], "after": 10_000, "limit": 20, "present": True}),
     "study_uid_is_known_once": (facts._ARRIVAL, {"study": "1.2.400", "sop": "1.2.400.2"}),
 }
 MOST_ROWS = 100
