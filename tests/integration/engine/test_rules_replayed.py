@@ -11,7 +11,7 @@ from actors.coercion_options import CoercionOptions
 from cluster.planning.replaying import Replayer
 from imaging.coercion.difference import Cause
 from imaging.uid import Uid
-from infra.simulator import Simulator, synthetic_archive
+from infra.simulator import Faults, Simulator, synthetic_archive
 from storage.ledger.lifecycle import StudyStatus
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -37,13 +37,6 @@ def rules(name: str, **more: Any) -> CoercionOptions:
 
 def replayer(job: Any) -> Replayer:
     return Replayer(job.ledger, job.job.source.name, job.job.coercion.rule_set())
-
-
-def again(job: Any) -> None:
-    job.plan()
-    job.start()
-    job.finish()
-    job.stop()
 
 
 def revisions(job: Any) -> dict[str, int]:
@@ -75,7 +68,7 @@ def test_exactly_the_studies_that_a_mended_rule_changed_are_delivered_anew(engin
         replayer(job).apply(by_name, by="m.keller")
         twice = replayer(job).look()
         replayer(job).apply(twice, by="m.keller")
-        again(job)
+        job.move()
         after = replayer(job).look()
 
     assert before.outdated == [] and of_another.outdated == []
@@ -113,3 +106,43 @@ def test_exactly_the_studies_that_a_mended_rule_changed_are_delivered_anew(engin
 
 def read(part10: bytes) -> pydicom.Dataset:
     return pydicom.dcmread(io.BytesIO(part10))
+
+
+def test_a_replay_beside_a_run_and_a_killed_mover_leaves_no_study_under_the_old_rules(engine, free_port, wait_until):
+    archive = synthetic_archive(studies=10, seed=5)
+    first, second = rules("Nroth Hospital"), rules("North Hospital")
+    written = "select count(*) from study_revision where written_at is not null and revision = %s"
+    port = free_port()
+    with Simulator(archive, destinations={"MIG01": ("127.0.0.1", port)}, faults=Faults(bandwidth=1 << 20)) as pacs:
+        job = engine(pacs.port, receiver_port=port, seed=True)
+        job.job = replace(job.job, coercion=first)
+        job.take_inventory()
+        job.plan()
+        job.start()
+        mended = Replayer(job.ledger, job.job.source.name, second.rule_set())
+        renewed = 0
+        while job.ledger.status.work_left().any:
+            found = Replayer(job.ledger, job.job.source.name, second.rule_set()).look()
+            mended.apply(found, by="m.keller")
+            renewed += found.renewed or 0
+        job.stop()
+        job.job = replace(job.job, coercion=second)
+        rest = replayer(job).look()
+        replayer(job).apply(rest, by="m.keller")
+        job.plan()
+        mover = job.spawn_mover()
+        wait_until(lambda: job.rows(written, (2,))[0][0] > 0, 30, "a study to be written anew")
+        mover.kill()
+        job.move()
+        after = replayer(job).look()
+
+    assert after.outdated == []
+    assert set(job.statuses().values()) == {StudyStatus.DONE}
+    assert job.kinds() == set()
+    again = [uid for uid, revision in revisions(job).items() if revision == 2]
+    assert len(again) == renewed + (rest.renewed or 0) > 0
+    assert max(revisions(job).values()) == 2
+    for uid in again:
+        for destination in ("cloud", "disk"):
+            found = [read(part10) for part10 in job.datasets(destination, uid, revision=2).values()]
+            assert {one.InstitutionName for one in found if one.Modality == "CT"} == {"North Hospital"}
