@@ -7,6 +7,7 @@ from imaging.facts import InstanceFacts
 from imaging.octets import Octets
 from storage.packs.model import Container, Member, PackId, Receipt
 from storage.packs.reader import PackReader
+from storage.packs.volumes import pack_reader
 from storage.sinks.protocol import ObjectReader
 from storage.sinks.service import ServiceReader
 from storage.spool import LandingPlace
@@ -18,7 +19,7 @@ def reader_of(
     """What reads the delivery back. `facts` are the ledger's instances, asked for where it is the only index."""
     if receipt.container is Container.SERVICE:
         return ServiceReader(objects, pack, receipt.key, tuple(facts()))
-    return PackReader(objects, pack, receipt.container, receipt.key, device=receipt.device)
+    return pack_reader(objects, pack, receipt)
 
 
 def instances(reader: PackReader, without: Collection[str] = ()) -> Iterator[tuple[Member, Iterator[bytes]]]:

@@ -84,7 +84,15 @@ def _coercion(facts: Sequence[InstanceFacts], rules: RuleSet) -> dict[str, JsonV
     }
 
 
-def _place(receipt: Receipt | None) -> dict[str, str | int]:
+def _place(receipt: Receipt | None) -> dict[str, JsonValue]:
     if receipt is None:
         return {}
-    return {"key": receipt.key, "container": receipt.container.value, "size": receipt.size, "device": receipt.device}
+    place: dict[str, JsonValue] = {
+        "key": receipt.key,
+        "container": receipt.container.value,
+        "size": receipt.size,
+        "device": receipt.device,
+    }
+    if receipt.volumes:
+        place["volumes"] = [{"key": each.key, "size": each.size, "device": each.device} for each in receipt.volumes]
+    return place

@@ -16,7 +16,7 @@ from actors.worker import Stopped, Tally, Turn
 from storage.ledger.ledger import Ledger
 from storage.ledger.records import FeedClaim
 from storage.packs.model import PackId
-from storage.packs.reader import PackReader
+from storage.packs.volumes import pack_reader
 from storage.sinks.protocol import Sink
 from storage.spool import LandingPlace
 
@@ -71,7 +71,7 @@ class Feeder:
     def _copy(self, claim: FeedClaim, stop: Callable[[], bool]) -> None:
         pack = PackId(study_uid=claim.study_uid, revision=claim.revision)
         source = self._sinks[claim.inline_destination]
-        reader = PackReader(source, pack, claim.receipt.container, claim.receipt.key, device=claim.receipt.device)
+        reader = pack_reader(source, pack, claim.receipt)
         members = reader.index().members
         packer = StudyPacker(
             self._sinks[claim.destination],

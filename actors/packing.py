@@ -36,10 +36,6 @@ class PackJournal(Journal, Protocol):
         """Whoever opens the delivery next discards what is there and starts over. Idempotent."""
         ...
 
-    def start_over(self, reason: str) -> None:
-        """As `reset`, and the mark of `spoil` is gone."""
-        ...
-
 
 class StudyPacker:
     """A `StudyWriter` that is opened by its first instance."""
@@ -74,7 +70,7 @@ class StudyPacker:
         if resume is not None:
             self._writer = sink.writer(pack, resume.container, size_hint, journal, resume)
             held = self._writer.held
-            self.resumed = tuple(member.facts for member in resume.members if member.facts.sop_uid in held)
+            self.resumed = tuple(member.facts for member in resume.everything if member.facts.sop_uid in held)
 
     def add(self, facts: InstanceFacts, part10: Octets) -> None:
         with self._lock:

@@ -190,6 +190,12 @@ CATALOGUE: dict[str, ProblemClass] = {
         "The headers read back are not what the study's plan demands: a defect in Limosa, or in its rules. Keep the "
         "study from being read there, report it, then renew the study.",
     ),
+    "VOLUME_SEALED": ProblemClass(
+        Severity.ERROR,
+        True,
+        "The study changed at the source while a volume of it lies on a sealed device. Renew it: its next revision is "
+        "written whole.",
+    ),
     "DEVICE_LOST": ProblemClass(
         Severity.CRITICAL,
         True,

@@ -31,6 +31,7 @@ from storage.errors import (
     SinkFull,
     StorageError,
     UploadLost,
+    VolumeSealed,
 )
 from storage.ledger.commits import ValidationCounts
 from storage.ledger.ledger import Ledger
@@ -61,6 +62,8 @@ def destination_trouble(error: StorageError) -> str:
     """The exception class of a destination that refused for good."""
     if isinstance(error, AlreadyThere):
         return "PACK_CONFLICT"
+    if isinstance(error, VolumeSealed):
+        return "VOLUME_SEALED"
     return "DESTINATION_INTEGRITY" if isinstance(error, IntegrityError) else "DESTINATION_REJECTED"
 
 
@@ -122,7 +125,7 @@ class Settling:
                 return self.again(claim, "Rejected", {"code": error.code, "place": error.place})
             case Rejected() if error.code in REFUSES_US:
                 return self._refuses_us(claim, error)
-            case AlreadyThere() | IntegrityError() | Rejected():
+            case AlreadyThere() | IntegrityError() | Rejected() | VolumeSealed():
                 return self.fail(claim, destination_trouble(error), evidence_of(error))
             case Retryable() if error.place in OURS:
                 self._log.warning("worker_in_trouble", study=self._study_ref(claim.study_uid), code=error.code)

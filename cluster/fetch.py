@@ -21,7 +21,7 @@ from storage.errors import IntegrityError, Rejected, StorageError
 from storage.ledger.facts import HeldStudy
 from storage.ledger.ledger import Ledger
 from storage.packs.model import Container, Member, PackId
-from storage.packs.reader import PackReader
+from storage.packs.volumes import pack_reader
 from storage.sinks.protocol import ObjectReader
 from storage.sinks.service import LedgerIndexed
 from storage.spool import LandingPlace
@@ -74,7 +74,7 @@ class Fetch:
         if receipt.container is Container.SERVICE:
             self._reader = LedgerIndexed(objects, pack, receipt.key, instances)
         else:
-            self._reader = PackReader(objects, pack, receipt.container, receipt.key, device=receipt.device)
+            self._reader = pack_reader(objects, pack, receipt)
         try:
             index = self._reader.index()
         except FileNotFoundError:

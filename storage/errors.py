@@ -46,8 +46,12 @@ class AlreadyThere(StorageError):
     """An object of that key exists and is not ours to overwrite; its own index decides what follows."""
 
 
+class VolumeSealed(StorageError):
+    """A volume of the study is on a sealed device and cannot be taken back; only the next revision can start over."""
+
+
 class DeviceFull(StorageError):
-    """The device has reached its reserve; the study starts over on the next device."""
+    """The device has reached its reserve; the study, or its volume, starts over on the next device."""
 
 
 class SinkFull(StorageError):

@@ -22,6 +22,7 @@ from storage.ledger.audits import ChosenStudy
 from storage.ledger.ledger import Ledger
 from storage.packs.model import Container, Member, PackId
 from storage.packs.reader import PackReader
+from storage.packs.volumes import pack_reader
 from storage.sinks.service import ServiceReader
 from storage.spool import LandingPlace
 
@@ -124,7 +125,7 @@ class Auditor:
             if service:
                 facts = self._ledger.facts.instances(held.study_key, held.revision)
                 return _Reader(ServiceReader(objects, pack, receipt.key, facts), service)
-            return _Reader(PackReader(objects, pack, receipt.container, receipt.key, device=receipt.device), service)
+            return _Reader(pack_reader(objects, pack, receipt), service)
         return None
 
 

@@ -180,6 +180,7 @@ def status(job_file: JobFile, as_json: AsJson = False) -> int:
             "waiting",
             "exceptions",
             "arrived",
+            "volumes",
         ),
         rows,
     )

@@ -15,6 +15,7 @@ from cluster.cli.seed_keys import verifier_of
 from cluster.cli.seed_progress import shown
 from cluster.output import Output
 from cluster.seeding.carrying import Carrier
+from cluster.seeding.gathering import Gathered, Gathering
 from cluster.seeding.ingest import Finding, Ingest
 from cluster.seeding.ingest_journal import IngestJournal
 from storage.errors import AlreadyThere
@@ -36,8 +37,10 @@ def add_to(app: typer.Typer) -> None:
             "limosa seed ingest /mnt/seed --seal seal.txt --to s3://images --endpoint-url https://s3.example --json",
             more="Mount the device read-only. Nothing of it is used before the seal's signature, its lists and every "
             "byte of every pack have been checked. Where a pack is damaged nothing is uploaded and the command ends "
-            "with 3, naming pack and instances; --skip-damaged brings in the others. Killed at any time, call it "
-            "again: what was done is in the state folder. The signed receipt it writes goes back to the sender.",
+            "with 3, naming pack and instances; --skip-damaged brings in the others. Of a study that lies on several "
+            "devices, each brings in its volumes, in any order, and what is still missing is named with its device. "
+            "Killed at any time, call it again: what was done is in the state folder. The signed receipt it writes "
+            "goes back to the sender.",
         ),
     )(ingest)
 
@@ -96,8 +99,10 @@ def ingest(
         meters = {"check": ("checked", opened.seal.pack_bytes), "upload": ("uploaded", opened.seal.pack_bytes)}
         with shown({"check": meters["check"]}, quiet) as seen:
             damaged = list(work.examine(seen["check"].add))
+        gathering = Gathering(opened, bucket, prefix)
+        damaged += work.compare(gathering)
         if damaged and not skip_damaged:
-            _tell(out, opened, damaged, 0, None, signing)
+            _tell(out, opened, damaged, list(gathering.gathered()), 0, None, signing)
             return Exit.INTEGRITY
         carrier = Carrier(opened.device, bucket, journal, part_size)
         with shown({"upload": meters["upload"]}, quiet) as seen:
@@ -113,12 +118,18 @@ def ingest(
         work.receipt(path, to, datetime.now(UTC), signing)
     finally:
         journal.close()
-    _tell(out, opened, damaged, uploaded, path, signing)
+    _tell(out, opened, damaged, list(gathering.gathered()), uploaded, path, signing)
     return Exit.INTEGRITY if damaged else Exit.DONE
 
 
 def _tell(
-    out: Output, opened: OpenedSeed, damaged: list[Finding], uploaded: int, receipt: Path | None, key: SigningKey
+    out: Output,
+    opened: OpenedSeed,
+    damaged: list[Finding],
+    gathered: list[Gathered],
+    uploaded: int,
+    receipt: Path | None,
+    key: SigningKey,
 ) -> None:
     seal = opened.seal
     told: dict[str, Any] = {
@@ -129,21 +140,36 @@ def _tell(
         "instances": seal.instances,
         "uploaded": uploaded,
         "damaged_packs": len(damaged),
+        "studies_incomplete": sum(not each.complete for each in gathered),
         "receipt": receipt,
         "receipt_key": str(key.verifier),
         "receipt_fingerprint": key.verifier.fingerprint,
     }
     rows = [asdict(each) for each in damaged]
     if out.form.value == "json":
-        out.record(told | {"damaged": rows})
+        volumes = [asdict(each) | {"complete": each.complete} for each in gathered]
+        out.record(told | {"damaged": rows, "volumes": volumes})
         return
     out.record(told)
     if rows:
         out.rows("damaged", ("key", "state", "what", "instances"), rows)
         if receipt is None:
             out.say("Nothing was uploaded. Tell the sender; or bring in the others with --skip-damaged.")
+    for each in gathered:
+        out.say(_sentence(each))
     if receipt is not None:
         out.say("Read the key's fingerprint to the sender and send them the receipt. Erase nothing until they say so.")
+
+
+def _sentence(study: Gathered) -> str:
+    """What a person has to know of a study in several packs."""
+    if study.complete:
+        return f"Study {study.study_uid}: all its {study.of} volumes are there."
+    missing = ", ".join(
+        f"volume {each.volume} on {each.device}" if each.device else f"volume {each.volume} on a device loaded later"
+        for each in study.missing
+    )
+    return f"Study {study.study_uid} is INCOMPLETE: missing is {missing}. Do not use it before that is ingested, too."
 
 
 def _own_key(folder: Path) -> SigningKey:

@@ -24,9 +24,10 @@ def add_to(app: typer.Typer) -> None:
             more="It is `limosa run --phase move` for this destination alone: the same workers, journal and ledger, so "
             "it may be killed and called again, and devices may be added in between. Where the destination is the "
             "inline one, studies come from the source; else from the pack at the inline destination, and only those "
-            "that are there already. Devices are filled side by side, each at most at its write_rate; a study never "
-            "spans two; one that is full, read-only or gone is left, and what it was being given starts over on "
-            "another. `limosa seed status` shows rate, fill and time left meanwhile.",
+            "that are there already. Devices are filled side by side, each at most at its write_rate; a study that "
+            "one takes never lies on two, and one that none takes is several packs; a device that is full, read-only "
+            "or gone is left, and what it was being given starts over on another. `limosa seed status` shows rate, "
+            "fill and time left meanwhile.",
         ),
     )(load)
 

@@ -19,7 +19,7 @@ from cluster.cli.seed_devices import SeedName
 from cluster.cli.seed_progress import Meter, shown
 from cluster.job import load_job
 from cluster.output import Output, told_size
-from cluster.seeding.choice import attached, device_row, seed_of
+from cluster.seeding.choice import attached, device_row, mounted, seed_of
 from cluster.seeding.reading import PackReading, SeedBlocked, packs_of, read_pack, record_damage
 from cluster.seeding.sealing import DamagedPacks, Sealed, Sealing
 from cluster.seeding.slip import fingerprint, packing_slip
@@ -154,6 +154,7 @@ def seal(
             profile=options.profile,
             key=signing,
             by=by or getpass.getuser(),
+            serials={each.id: each.serial for each in mounted(options)},
         )
         try:
             sealed = sealing.run(datetime.now(UTC), meters[chosen.id].add)

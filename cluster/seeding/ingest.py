@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cluster.seeding.carrying import Carrier
+from cluster.seeding.gathering import Gathering
 from cluster.seeding.ingest_journal import IngestJournal
 from imaging.uid import parse_uid
 from storage.durable import storage_error
@@ -46,6 +47,8 @@ class Ingest:
         self._opened = opened
         self._journal = journal
         self._prefix = prefix
+        self._clashes: dict[str, Finding] = {}
+        """By key of the pack. Not in the journal: what is in the bucket may be another thing the next time."""
 
     @property
     def seal_sha256(self) -> str:
@@ -69,6 +72,19 @@ class Ingest:
             finding = self._finding(row)
             if finding.state is not PackState.ARRIVED:
                 yield finding
+
+    def compare(self, gathering: Gathering) -> list[Finding]:
+        """Volumes that contradict others of their study, here or in the bucket: they are not brought in."""
+        sound = {row.key for row in self._opened.rows() if self._finding(row).state is PackState.ARRIVED}
+        for clash in gathering.clashes(sound):
+            self._clashes[clash.row.key] = Finding(
+                key=clash.row.key,
+                study_uid=clash.row.pack.study_uid,
+                state=PackState.DAMAGED,
+                what=clash.what,
+                instances=clash.instances,
+            )
+        return list(self._clashes.values())
 
     def upload(self, carrier: Carrier, threads: int, report: Callable[[int], None]) -> int:
         """Every sound pack and the index beside it are in the bucket; how many packs. Raises what `carry` raises."""
@@ -138,6 +154,8 @@ class Ingest:
         return row.size
 
     def _finding(self, row: PackRow) -> Finding:
+        if row.key in self._clashes:
+            return self._clashes[row.key]
         known = self._journal.checked[row.key]
         return Finding(
             key=row.key,
@@ -156,4 +174,6 @@ def _differs(row: PackRow, found: Examined) -> str:
         return "other bytes than were sealed"
     if (found.index_size, found.index_sha256) != (row.index_size, row.index_sha256):
         return "the index beside it is another one"
-    return "" if found.index is not None and len(found.index.members) == row.instances else "other instances"
+    if found.index is None or len(found.index.members) != row.instances:
+        return "other instances"
+    return "" if found.index.last == row.last else "says otherwise whether the study goes on in another volume"

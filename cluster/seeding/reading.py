@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from actors.problems import problem
 from actors.verify import EVIDENCE_UIDS
-from imaging.facts import InstanceFacts
 from imaging.uid import Uid
 from storage.durable import storage_error
 from storage.errors import StorageError
@@ -73,8 +72,9 @@ def read_pack(
         # A sector that cannot be read: the pack is damaged, the rest of the device may not be.
         failure = storage_error(error, "read", device.place)
         return PackReading(shipped=shipped, examined=None, instances=(), what=f"cannot be read [{failure.code}]")
-    expected = {facts.sop_uid: facts for facts in ledger.facts.instances(shipped.study_key, shipped.revision)}
-    held = {} if found.index is None else {each.facts.sop_uid: each.facts for each in found.index.members}
+    expected = _expected(ledger, shipped)
+    members = () if found.index is None else found.index.members
+    held = {each.facts.sop_uid: (each.facts.sto1, each.facts.sto_size) for each in members}
     wrong = sorted({*found.damaged, *_differing(expected, held)})
     what = found.fault
     if not what and not wrong and (found.size, found.crc64) != (receipt.size, receipt.crc64 or found.crc64):
@@ -91,11 +91,16 @@ def record_damage(ledger: Ledger, device: Device, reading: PackReading, *, by: s
     return ledger.seeds.damaged(reading.shipped, problem("DIGEST_MISMATCH", reading.evidence(device)), by=by)
 
 
-def _differing(expected: dict[Uid, InstanceFacts], held: dict[Uid, InstanceFacts]) -> Iterator[Uid]:
-    for sop_uid in expected.keys() | held.keys():
-        one, other = expected.get(sop_uid), held.get(sop_uid)
-        if one is None or other is None or (one.sto1, one.sto_size) != (other.sto1, other.sto_size):
-            yield sop_uid
+def _expected(ledger: Ledger, shipped: ShippedPack) -> dict[Uid, tuple[bytes, int]]:
+    """STO1 and stored size of what the ledger has of the pack."""
+    if shipped.volume:
+        return ledger.volumes.instances(shipped.delivery_id, shipped.volume)
+    facts = ledger.facts.instances(shipped.study_key, shipped.revision)
+    return {each.sop_uid: (each.sto1, each.sto_size) for each in facts}
+
+
+def _differing(expected: dict[Uid, tuple[bytes, int]], held: dict[Uid, tuple[bytes, int]]) -> Iterator[Uid]:
+    return (sop_uid for sop_uid in expected.keys() | held.keys() if expected.get(sop_uid) != held.get(sop_uid))
 
 
 class SeedBlocked(StorageError):

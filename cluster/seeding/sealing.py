@@ -7,9 +7,10 @@ Interrupted before the seal it starts over; between seal and ledger it goes on w
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 
 from cluster.seeding.reading import PackReading, SeedBlocked, packs_of, read_pack, record_damage
 from storage.errors import IntegrityError
@@ -17,10 +18,11 @@ from storage.ledger.ledger import Ledger
 from storage.ledger.lifecycle import DeliveryState
 from storage.ledger.records import CustodyNote
 from storage.ledger.seeds import SealRow, ShippedPack
+from storage.ledger.volumes import VolumePlace
 from storage.packs.index import Index
 from storage.packs.naming import index_key, pack_key, pack_named
 from storage.seeds.examine import Examined
-from storage.seeds.manifest import InstanceRow, PackRow
+from storage.seeds.manifest import InstanceRow, PackRow, VolumeHolder
 from storage.seeds.notes import SigningKey
 from storage.seeds.profiles import PROFILES, LayoutCheck, ProfileName
 from storage.seeds.seal import SEAL, Seal, open_seal
@@ -67,6 +69,8 @@ class Sealing:
     profile: ProfileName
     key: SigningKey
     by: str
+    serials: Mapping[str, str]
+    """Serial numbers of devices that are mounted, by their ids."""
 
     def run(self, now: datetime, report: Callable[[int], None] = lambda octets: None) -> Sealed:
         """The device is sealed.
@@ -171,7 +175,8 @@ class Sealing:
             reading = read_pack(self.ledger, self.device, pack, report)
             found = reading.examined
             if reading.sound and found is not None and found.index is not None:
-                yield rows_of(pack, found, found.index)
+                places = self.ledger.volumes.places(pack.delivery_id) if pack.volume else ()
+                yield rows_of(pack, found, found.index, holders_of(places, self.serials), of_all(places))
                 continue
             record_damage(self.ledger, self.device, reading, by=self.by)
             count += 1
@@ -215,7 +220,26 @@ class Sealing:
         return SeedBlocked(what, operation="seal", place=self.device.place)
 
 
-def rows_of(pack: ShippedPack, found: Examined, index: Index) -> tuple[PackRow, tuple[InstanceRow, ...]]:
+def holders_of(places: Sequence[VolumePlace], serials: Mapping[str, str]) -> tuple[VolumeHolder, ...]:
+    """Which device holds which volumes of a study, in order."""
+    holders: list[VolumeHolder] = []
+    for device, group in groupby(places, key=lambda place: place.device):
+        volumes = tuple(group)
+        serial = volumes[0].serial.removeprefix("-") or serials.get(device, "")
+        holders.append(VolumeHolder(device=device, serial=serial, first=volumes[0].number, last=volumes[-1].number))
+    return tuple(holders)
+
+
+def of_all(places: Sequence[VolumePlace]) -> int | None:
+    """How many volumes the study has; None while more may follow, 1 where it has none."""
+    if not places:
+        return 1
+    return len(places) if places[-1].last else None
+
+
+def rows_of(
+    pack: ShippedPack, found: Examined, index: Index, holders: tuple[VolumeHolder, ...] = (), of: int | None = 1
+) -> tuple[PackRow, tuple[InstanceRow, ...]]:
     """The pack and its instances as manifests list them."""
     row = PackRow(
         pack=pack.pack,
@@ -227,6 +251,8 @@ def rows_of(pack: ShippedPack, found: Examined, index: Index) -> tuple[PackRow, 
         instances=len(index.members),
         index_size=found.index_size,
         index_sha256=found.index_sha256,
+        of=of,
+        holders=holders,
     )
     members = (each.facts for each in index.members)
     return row, tuple(

@@ -19,7 +19,7 @@ from imaging.instance import describe
 from imaging.octets import MemoryOctets
 from imaging.part10 import split_part10
 from imaging.uid import Uid
-from storage.packs.model import Container, Member, PackId, Part
+from storage.packs.model import Container, Ended, Member, PackId, Part, Receipt
 from storage.sinks.protocol import UploadState
 
 
@@ -89,9 +89,15 @@ class MemoryJournal:
         known = self._begun
         self._state = replace(known, parts=(*known.parts, *parts), members=(*known.members, *members))
 
+    def end_volume(self, receipt: Receipt, ended: Ended) -> None:
+        raise AssertionError("a study of a benchmark is one pack")
+
     def reset(self, reason: str) -> None:
         del reason
         self._state = None
+
+    def start_over(self, reason: str) -> None:
+        self.reset(reason)
 
     def delivered(self, sop_uid: Uid) -> frozenset[bytes]:
         del sop_uid

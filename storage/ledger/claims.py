@@ -243,7 +243,8 @@ where d.delivery_id = n.delivery_id and s.study_key = d.study_key and x.destinat
   and y.destination_id = i.destination_id
 returning d.delivery_id, d.study_key, s.study_uid, d.revision, d.source_id, d.destination_id, x.name as destination,
   d.lease_owner as worker, d.lease_epoch as epoch, d.attempts, d.priority, y.name as inline_destination,
-  r.instances, r.key, r.container, r.size, r.crc64, r.etag, r.version_id, r.device"""
+  r.instances, r.key, r.container, r.size, r.crc64, r.etag, r.version_id, r.device,
+  volumes_of(r.delivery_id) as volumes"""
 
 # What has arrived elsewhere cannot be read from here: it is proven by whoever received it.
 _VALIDATE = """
@@ -259,7 +260,8 @@ where d.delivery_id = n.delivery_id and s.study_key = d.study_key and x.destinat
   and r.delivery_id = d.delivery_id
 returning d.delivery_id, d.study_key, s.study_uid, d.revision, d.source_id, d.destination_id, x.name as destination,
   d.lease_owner as worker, d.lease_epoch as epoch, d.attempts, d.priority,
-  r.instances, r.key, r.container, r.size, r.crc64, r.etag, r.version_id, r.device"""
+  r.instances, r.key, r.container, r.size, r.crc64, r.etag, r.version_id, r.device,
+  volumes_of(r.delivery_id) as volumes"""
 
 _UNCLAIMED: LiteralString = "and lease_owner is null and not_before is null\n"
 _FEED_FROM_OTHERS = _FEED.replace(

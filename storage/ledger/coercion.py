@@ -101,8 +101,10 @@ def put_coercions(conn: Connection, claim: Claim, coerced: Mapping[Uid, Sequence
 def staged(conn: Connection, claim: Claim) -> dict[Uid, tuple[CoercedValue, ...]]:
     """What was changed in the members that the journal holds."""
     rows = conn.execute(
-        "select sop_uid, coerced from upload_member where delivery_id = %s and coerced is not null",
-        (claim.delivery_id,),
+        "select sop_uid, coerced from upload_member where delivery_id = %(delivery)s and coerced is not null"
+        " union all"
+        " select sop_uid, coerced from volume_member where delivery_id = %(delivery)s and coerced is not null",
+        {"delivery": claim.delivery_id},
     )
     return {sop_uid: values_of(column) for sop_uid, column in rows}
 
@@ -114,7 +116,11 @@ def labels_of(facts: Iterable[InstanceFacts]) -> Labels:
 
 def staged_labels(conn: Connection, claim: Claim) -> Labels:
     """What rules did to any of the members that the journal holds."""
-    rows = conn.execute("select distinct met, acted from upload_member where delivery_id = %s", (claim.delivery_id,))
+    rows = conn.execute(
+        "select met, acted from upload_member where delivery_id = %(delivery)s"
+        " union select met, acted from volume_member where delivery_id = %(delivery)s",
+        {"delivery": claim.delivery_id},
+    )
     return _together(rows)
 
 

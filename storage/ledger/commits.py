@@ -27,6 +27,7 @@ from storage.ledger.facts import SharedSop, shared_sops
 from storage.ledger.pool import Connection, Pool
 from storage.ledger.receipts import put_receipt
 from storage.ledger.records import Claim, CustodyNote, FeedClaim, Problem, PullClaim, ValidateClaim
+from storage.ledger.volumes import LAST, catch_up, put_volume, staged_in_volumes
 from storage.packs.model import Receipt
 
 
@@ -82,7 +83,7 @@ class Commits:
         """
         with self._pool.transaction("commit written") as conn:
             _move_to_written(conn, claim, "commit written")
-            sop_uids = _insert_staged(conn, claim) if facts is None else _insert_facts(conn, claim, facts)
+            sop_uids = _insert_staged(conn, claim, receipt) if facts is None else _insert_facts(conn, claim, facts)
             if not sop_uids or uid_set_root(sop_uids) != expected_root:
                 raise IntegrityError(
                     f"the {len(sop_uids)} instances are not the expected set",
@@ -94,7 +95,7 @@ class Commits:
                 (sorted(sop_key(uid) for uid in sop_uids), claim.study_key),
             )
             shared = shared_sops(conn, claim.study_key, sop_uids)
-            put_receipt(conn, claim.delivery_id, receipt, len(sop_uids))
+            _put_receipt(conn, claim, receipt, len(sop_uids))
             effect = put_effect(conn, rules, staged_labels(conn, claim) if facts is None else labels_of(facts))
             closed = conn.execute(
                 _CLOSE_REVISION,
@@ -119,7 +120,7 @@ class Commits:
         """The study is durable at another destination. Raises `LostClaim`."""
         with self._pool.transaction("commit fed") as conn:
             _move_to_written(conn, claim, "commit fed")
-            put_receipt(conn, claim.delivery_id, receipt, claim.instances)
+            _put_receipt(conn, claim, receipt, claim.instances)
             _forget_upload(conn, claim)
             _note(conn, claim, note)
 
@@ -246,11 +247,18 @@ def _move_to_written(conn: Connection, claim: PullClaim | FeedClaim, operation: 
         raise lost(claim, operation)
 
 
-def _insert_staged(conn: Connection, claim: Claim) -> list[Uid]:
-    rows = conn.execute(
-        _INSERT_STAGED, {"revision": claim.revision, "delivery": claim.delivery_id, "study": claim.study_key}
-    )
-    return [row[0] for row in rows]
+def _put_receipt(conn: Connection, claim: Claim, receipt: Receipt, instances: int) -> None:
+    put_receipt(conn, claim.delivery_id, receipt, instances)
+    if receipt.volumes:
+        put_volume(conn, claim.delivery_id, receipt.volumes[-1], LAST, "")
+        catch_up(conn, claim.delivery_id)
+
+
+def _insert_staged(conn: Connection, claim: Claim, receipt: Receipt) -> list[Uid]:
+    values = {"revision": claim.revision, "delivery": claim.delivery_id, "study": claim.study_key}
+    rows = conn.execute(_INSERT_STAGED, values).fetchall()
+    earlier = staged_in_volumes(conn, values) if receipt.volumes else ()
+    return [*(row[0] for row in rows), *earlier]
 
 
 def _insert_facts(conn: Connection, claim: Claim, facts: Sequence[InstanceFacts]) -> list[Uid]:

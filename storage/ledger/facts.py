@@ -171,8 +171,10 @@ class Facts:
             )
             return {
                 HeldPack(
-                    pack=PackId(study_uid=row[0], revision=row[1]), container=Container(row[2]), device=row[3]
-                ): row[4]
+                    pack=PackId(study_uid=row[0], revision=row[1], volume=row[2]),
+                    container=Container(row[3]),
+                    device=row[4],
+                ): row[5]
                 for row in rows
             }
 
@@ -187,7 +189,8 @@ class Facts:
                 )
 
     def awaited(self, destination: str, devices: Collection[str]) -> int:
-        """Packs of current revisions that must be on these devices of the destination: written, none shipped."""
+        """Packs of current revisions that must be on these devices of the destination: written, none shipped; of a
+        study in volumes each."""
         with self._pool.transaction("count awaited packs") as conn:
             row = conn.execute(_AWAITED, {"destination": destination, "devices": list(devices)}).fetchone()
         assert row is not None  # an aggregate without grouping has one row
@@ -278,7 +281,7 @@ group by x.name order by x.name"""
 
 _HELD = """
 select d.study_key, d.revision, x.name as destination,
-  r.key, r.container, r.size, r.crc64, r.etag, r.version_id, r.device
+  r.key, r.container, r.size, r.crc64, r.etag, r.version_id, r.device, volumes_of(r.delivery_id) as volumes
 from study s join delivery d using (study_key) join destination x using (destination_id)
 join receipt r on r.delivery_id = d.delivery_id
 where s.study_uid = %(study)s and (%(destination)s::text is null or x.name = %(destination)s)
@@ -286,12 +289,16 @@ where s.study_uid = %(study)s and (%(destination)s::text is null or x.name = %(d
 order by d.revision desc, d.validated_at is null, x.inline desc, x.destination_id limit 1"""
 
 _RECEIPTED = """
-select s.study_uid, d.revision, r.container, r.device,
-  d.revision = s.revision and d.state in ('written', 'arrived', 'validated') as awaited
-from unnest(%(studies)s::text[], %(revisions)s::int[]) as p (study_uid, revision)
-join study s using (study_uid) join delivery d on d.study_key = s.study_key and d.revision = p.revision
-join destination x on x.destination_id = d.destination_id and x.name = %(destination)s
-join receipt r on r.delivery_id = d.delivery_id"""
+with asked as (
+  select d.delivery_id, s.study_uid, d.revision,
+    d.revision = s.revision and d.state in ('written', 'arrived', 'validated') as awaited
+  from (select distinct * from unnest(%(studies)s::text[], %(revisions)s::int[])) as p (study_uid, revision)
+  join study s using (study_uid) join delivery d on d.study_key = s.study_key and d.revision = p.revision
+  join destination x on x.destination_id = d.destination_id and x.name = %(destination)s)
+select a.study_uid, a.revision, 1, r.container, r.device, a.awaited from asked a join receipt r using (delivery_id)
+union all
+select a.study_uid, a.revision, v.number, v.container, v.device, a.awaited
+from asked a join volume v using (delivery_id)"""
 
 _LOOSE = """
 select r.key collate "C" as key, s.study_uid, d.revision, r.instances, r.size,
@@ -308,5 +315,5 @@ order by key"""
 
 _AWAITED = """
 select count(*) from destination x join delivery d using (destination_id) join study s using (study_key, revision)
-join receipt r using (delivery_id)
+join (select delivery_id, device from receipt union all select delivery_id, device from volume) r using (delivery_id)
 where x.name = %(destination)s and d.state in ('written', 'arrived', 'validated') and r.device = any(%(devices)s)"""

@@ -30,6 +30,7 @@ from storage.ledger.samples import Samples
 from storage.ledger.seeds import Seeds
 from storage.ledger.status import Status
 from storage.ledger.uploads import Uploads
+from storage.ledger.volumes import Volumes
 
 
 class Ledger:
@@ -67,6 +68,7 @@ class Ledger:
         self.paces = Paces(self._pool)
         self.status = Status(self._pool)
         self.seeds = Seeds(self._pool)
+        self.volumes = Volumes(self._pool)
 
     def job_lock(self, name: str) -> AbstractContextManager[JobLock]:
         """As `Jobs.lock`."""

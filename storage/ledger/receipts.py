@@ -1,5 +1,7 @@
 """Receipts as rows. CRC-64 values are unsigned, which Postgres has no integer for: eight bytes, big-endian."""
 
+from typing import Any
+
 from psycopg.rows import DictRow
 
 from storage.ledger.pool import Connection
@@ -15,7 +17,7 @@ def crc_value(stored: bytes) -> int:
 
 
 def receipt_of(row: DictRow) -> Receipt:
-    """The receipt in a row that holds its columns."""
+    """The receipt in a row that holds its columns, and `volumes_of` the delivery where it may have some."""
     return Receipt(
         key=row["key"],
         container=Container(row["container"]),
@@ -24,6 +26,17 @@ def receipt_of(row: DictRow) -> Receipt:
         etag=row["etag"],
         version_id=row["version_id"],
         device=row["device"],
+        volumes=tuple(_volume(row, each) for each in row.get("volumes") or ()),
+    )
+
+
+def _volume(row: DictRow, told: dict[str, Any]) -> Receipt:
+    return Receipt(
+        key=told["key"],
+        container=Container(row["container"]),
+        size=told["size"],
+        crc64=crc_value(bytes.fromhex(told["crc64"])),
+        device=told["device"],
     )
 
 

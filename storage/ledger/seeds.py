@@ -4,7 +4,7 @@ Pages of a thousand deliveries are one transaction each and name the state they 
 is done again: what was moved is not met a second time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import LiteralString
@@ -18,9 +18,12 @@ from storage.ledger.lifecycle import DeliveryState
 from storage.ledger.pool import Connection, Pool
 from storage.ledger.receipts import receipt_of
 from storage.ledger.records import CustodyNote, Problem
+from storage.ledger.volumes import land_volumes, prove_volumes, seal_volumes, ship_volumes
 from storage.packs.model import PackId, Receipt
 
 PAGE = 1_000
+
+_MoveVolumes = Callable[[Connection, str, CustodyNote, str], int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +48,15 @@ class DeviceRow:
     sealed_at: datetime | None
     arrived: int
     """Packs of it that are accounted for at the far side."""
+    volumes: int
+    """Packs on it that are volumes of a study, whose others lie elsewhere or are not written yet."""
     rate: float
     """Bytes a second that were written on it in the last ten minutes, or since it was begun if that is shorter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShippedPack:
-    """One pack that a device gave a receipt for."""
+    """One pack that a device gave a receipt for: a study, or a volume of one."""
 
     delivery_id: int
     study_key: int
@@ -60,12 +65,15 @@ class ShippedPack:
     current: bool
     """False: a later revision replaced it."""
     state: DeliveryState
+    """Of the delivery; of a volume how far it is itself, unless the delivery is void or needs a person."""
     instances: int
     receipt: Receipt
+    volume: int = 0
+    """Its number; 0 where the pack is the study."""
 
     @property
     def pack(self) -> PackId:
-        return PackId(study_uid=self.study_uid, revision=self.revision)
+        return PackId(study_uid=self.study_uid, revision=self.revision, volume=self.volume or 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +149,7 @@ class Seeds:
                     state=row["state"],
                     instances=row["instances"],
                     receipt=receipt_of(row),
+                    volume=row["volume"],
                 )
                 for row in rows
             )
@@ -216,12 +225,12 @@ class Seeds:
 
     def seal_page(self, device_id: str, note: CustodyNote, *, by: str, limit: int = PAGE) -> int:
         """Up to `limit` written or proven deliveries on the device are sealed, and their chains say so; how many."""
-        return self._move("seal deliveries", _SEAL, device_id, note, by, limit)
+        return self._move("seal deliveries", (_SEAL, seal_volumes), device_id, note, by, limit)
 
     def ship(self, device_id: str, note: CustodyNote, *, by: str) -> int:
         """The device has left, and so have its sealed deliveries; how many. Idempotent."""
         moved = 0
-        while page := self._move("ship deliveries", _SHIP, device_id, note, by, PAGE):
+        while page := self._move("ship deliveries", (_SHIP, ship_volumes), device_id, note, by, PAGE):
             moved += page
         self._set_state(device_id, "shipped", ("sealed",))
         return moved
@@ -239,7 +248,7 @@ class Seeds:
             landed = conn.execute(_LAND_ARRIVED, values).fetchall()
             for study_key, study_uid in sorted(landed):
                 append(conn, study_key=study_key, study_uid=study_uid, actor=by, note=note)
-        return len(landed)
+            return len(landed) + land_volumes(conn, device_id, packs, note, by)
 
     def prove(self, device_id: str, packs: Sequence[PackId], note: CustodyNote, *, by: str) -> int:
         """Whoever received these packs compared every instance with its digest: those that have arrived are validated
@@ -254,7 +263,7 @@ class Seeds:
             proven = conn.execute(_LAND_PROVEN, values).fetchall()
             for study_key, study_uid in sorted(proven):
                 append(conn, study_key=study_key, study_uid=study_uid, actor=by, note=note)
-        return len(proven)
+            return len(proven) + prove_volumes(conn, device_id, packs, note, by)
 
     def arrival(self, device_id: str, *, evidence: str, document: bytes, counts: ArrivalCounts, by: str) -> None:
         """What a document (its SHA-256) of the far side came to is on record."""
@@ -285,13 +294,15 @@ class Seeds:
         self._set_state(device_id, "arrived", ("sealed", "shipped"))
 
     def _move(
-        self, operation: str, statement: LiteralString, device_id: str, note: CustodyNote, by: str, limit: int
-    ) -> int:
+        self, operation: str, ways: tuple[LiteralString, _MoveVolumes], device_id: str, note: CustodyNote, by: str,
+        limit: int,
+    ) -> int:  # fmt: skip
+        statement, move_volumes = ways
         with self._pool.transaction(operation) as conn:
             rows = conn.execute(statement, {"device": device_id, "limit": limit}).fetchall()
             for study_key, study_uid in sorted(rows):
                 append(conn, study_key=study_key, study_uid=study_uid, actor=by, note=note)
-        return len(rows)
+            return len(rows) + move_volumes(conn, device_id, note, by)
 
     def _set_state(self, device_id: str, state: str, before: Sequence[str]) -> None:
         with self._pool.transaction("set device state") as conn:
@@ -305,29 +316,48 @@ def _note(conn: Connection, pack: ShippedPack, by: str, note: CustodyNote) -> No
     append(conn, study_key=pack.study_key, study_uid=pack.study_uid, actor=by, note=note)
 
 
+# A volume counts by itself, as far as it is; what has been read back here of its study has been read back of it.
 _DEVICES = """
+with pack as (
+  select r.device, r.instances, r.size, d.state, d.written_at, false as volume
+  from receipt r join delivery d using (delivery_id) where r.device <> '' and d.state <> 'void'
+  union all
+  select v.device, v.instances, v.size, case when d.state = 'exception' or d.state = 'validated' and v.stage = 'written'
+    then d.state else v.stage end, v.at, true
+  from volume v join delivery d using (delivery_id) where d.state <> 'void')
 select v.device_id, x.name as destination, v.path_label, v.state, v.changed_at, l.serial, l.sealed_at,
-  count(d.delivery_id) as packs, coalesce(sum(r.instances), 0)::bigint as instances,
-  coalesce(sum(r.size), 0)::bigint as bytes, count(*) filter (where d.state = 'written') as waiting,
-  count(*) filter (where d.state = 'exception') as exceptions,
-  count(*) filter (where l.device_id is not null and d.state in ('arrived', 'validated')) as arrived,
-  (coalesce(sum(r.size) filter (where d.written_at > limosa_now() - interval '10 minutes'), 0)
-    / greatest(1, least(600, extract(epoch from limosa_now() - min(d.written_at)))))::float8 as rate
+  count(p.device) as packs, coalesce(sum(p.instances), 0)::bigint as instances,
+  coalesce(sum(p.size), 0)::bigint as bytes, count(*) filter (where p.state = 'written') as waiting,
+  count(*) filter (where p.state = 'exception') as exceptions,
+  count(*) filter (where l.device_id is not null and p.state in ('arrived', 'validated')) as arrived,
+  count(*) filter (where p.volume) as volumes,
+  (coalesce(sum(p.size) filter (where p.written_at > limosa_now() - interval '10 minutes'), 0)
+    / greatest(1, least(600, extract(epoch from limosa_now() - min(p.written_at)))))::float8 as rate
 from device v join destination x using (destination_id) left join seal l using (device_id)
-left join (receipt r join delivery d on d.delivery_id = r.delivery_id and d.state <> 'void') on r.device = v.device_id
+left join pack p on p.device = v.device_id
 group by v.device_id, x.name, l.device_id order by x.name, v.path_label, v.device_id"""
 
 _PACKS = """
-select d.delivery_id, d.study_key, s.study_uid, d.revision, d.revision = s.revision as current, d.state,
+select d.delivery_id, d.study_key, s.study_uid, d.revision, d.revision = s.revision as current, r.volume,
+  case when r.stage is null or d.state in ('exception', 'void') then d.state else r.stage end as state,
   r.instances, r.key, r.container, r.size, r.crc64, r.etag, r.version_id, r.device
-from receipt r join delivery d using (delivery_id) join study s using (study_key)
-where r.device = %(device)s and r.device <> '' and r.key collate "C" > %(after)s
+from (
+  (select delivery_id, 0 as volume, null::delivery_state as stage, instances, key, container, size, crc64, etag,
+     version_id, device
+   from receipt where device = %(device)s and device <> '' and key collate "C" > %(after)s
+   order by key collate "C" limit %(limit)s)
+  union all
+  (select delivery_id, number, stage, instances, key, container, size, crc64, '', '', device
+   from volume where device = %(device)s and key collate "C" > %(after)s
+   order by key collate "C" limit %(limit)s)) r
+join delivery d using (delivery_id) join study s using (study_key)
 order by r.key collate "C" limit %(limit)s"""
 
 # What was proven of it is not true any more: on a device here it has to be written again before anything else.
 _DAMAGED = """
 update delivery d set state = 'exception', held_state = case when state <> 'validated' then state
     when exists (select from receipt r join seal l on l.device_id = r.device where r.delivery_id = d.delivery_id)
+      or exists (select from volume v join seal l on l.device_id = v.device where v.delivery_id = d.delivery_id)
     then 'arrived' else 'written' end,
   validated_at = null, not_before = null, lease_owner = null, lease_until = null, lease_kind = null,
   reason = %(reason)s

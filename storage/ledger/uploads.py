@@ -13,7 +13,8 @@ from storage.ledger.evidence import sop_key
 from storage.ledger.pool import Connection, Pool
 from storage.ledger.receipts import crc_bytes, crc_value
 from storage.ledger.records import Claim
-from storage.packs.model import Container, Member, Part
+from storage.ledger.volumes import forget_volumes, put_volume, read_members, read_volumes, volume_receipt
+from storage.packs.model import Container, Ended, Member, Part, Receipt, Volume
 from storage.sinks.protocol import UploadState
 
 
@@ -92,6 +93,12 @@ class LedgerJournal:
                         )
                     )
 
+    def end_volume(self, receipt: Receipt, ended: Ended) -> None:
+        with self._pool.transaction("end volume") as conn:
+            _hold(conn, self._claim, "end volume")
+            put_volume(conn, self._claim.delivery_id, receipt, ended, self._rules)
+            conn.execute("delete from upload where delivery_id = %s", (self._claim.delivery_id,))
+
     def reset(self, reason: str) -> None:
         with self._pool.transaction("reset upload") as conn:
             self._forget(conn, "reset upload", reason)
@@ -112,9 +119,10 @@ class LedgerJournal:
             )
 
     def start_over(self, reason: str) -> None:
-        """As `reset`, and the mark is gone: nothing of the delivery is left to be discarded."""
+        """As `reset`, volumes included, and the mark is gone: nothing of the delivery is left to be discarded."""
         with self._pool.transaction("start over") as conn:
             self._forget(conn, "start over", reason)
+            forget_volumes(conn, self._claim.delivery_id)
             conn.execute("update delivery set spoiled = false where delivery_id = %s", (self._claim.delivery_id,))
 
     def _forget(self, conn: Connection, operation: str, reason: str) -> None:
@@ -139,12 +147,15 @@ class Uploads:
         with self._pool.transaction("read upload") as conn:
             cursor = conn.cursor(row_factory=dict_row)
             upload = cursor.execute(
-                "select u.key, u.container, u.device, u.upload_id, u.rules, d.spoiled from upload u join delivery d"
-                " using (delivery_id) where delivery_id = %s",
+                "select u.key, u.container, u.device, u.upload_id, u.rules, d.spoiled"
+                " from delivery d left join upload u using (delivery_id) where delivery_id = %s",
                 (claim.delivery_id,),
             ).fetchone()
-            if upload is None:
+            assert upload is not None  # whoever holds a claim has its delivery
+            volumes = read_volumes(conn, claim.delivery_id)
+            if upload["key"] is None and not volumes:
                 return None
+            earlier = read_members(conn, claim.delivery_id) if volumes else []
             parts = cursor.execute(
                 "select number, byte_start, byte_size, crc64, etag from upload_part where delivery_id = %s"
                 " order by number",
@@ -156,15 +167,25 @@ class Uploads:
                 " order by byte_start",
                 (claim.delivery_id,),
             ).fetchall()
+        begun = volumes[-1] if upload["key"] is None else upload
         return UploadState(
-            key=upload["key"],
-            container=Container(upload["container"]),
-            upload_id=upload["upload_id"],
-            device=upload["device"],
+            key=upload["key"] or "",
+            container=Container(begun["container"]),
+            upload_id=upload["upload_id"] or "",
+            device=upload["device"] or "",
             parts=tuple(_part(row) for row in parts),
             members=tuple(_member(claim, row) for row in members),
             spoiled=upload["spoiled"],
-            rules=upload["rules"],
+            rules=begun["rules"],
+            volumes=tuple(
+                Volume(
+                    receipt=volume_receipt(volume),
+                    members=tuple(_member(claim, row) for row in earlier if row["number"] == volume["number"]),
+                    ended=Ended(volume["ended"]),
+                    sealed=volume["sealed"],
+                )
+                for volume in volumes
+            ),
         )
 
     def container(self, claim: Claim) -> Container | None:
@@ -236,6 +257,9 @@ select can1 from instance
 where study_key = %(study)s and revision < %(revision)s and sop_uid = %(sop_uid)s
 union
 select m.can1 from upload_member m join delivery d using (delivery_id)
+where d.study_key = %(study)s and d.revision < %(revision)s and m.sop_uid = %(sop_uid)s
+union
+select m.can1 from volume_member m join delivery d using (delivery_id)
 where d.study_key = %(study)s and d.revision < %(revision)s and m.sop_uid = %(sop_uid)s"""
 
 _COPY_PARTS = "copy upload_part (delivery_id, number, byte_start, byte_size, crc64, etag) from stdin"

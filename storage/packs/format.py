@@ -59,15 +59,20 @@ class PackEncoder:
     Used by one thread at a time; the pieces of one call must be drained before the next.
     """
 
-    def __init__(self, pack: PackId, container: Container, members: Sequence[Member] = ()) -> None:
+    def __init__(
+        self, pack: PackId, container: Container, members: Sequence[Member] = (), *, last: bool = True
+    ) -> None:
         """`members` are those of an interrupted pack; the encoder goes on behind them."""
         if container is Container.P10:
             raise ValueError("loose instances are not encoded")
         self._pack = pack
         self._container = container
         self._members = list(members)
-        self._index = -1, b""
-        """How many members the bytes beside it are the index of: it is needed in the pack and beside it."""
+        self.last = last
+        """False: the study goes on in another volume; to be said before `finish`."""
+        self._index = -1, True, b""
+        """How many members, and of the last volume or not, the bytes beside it are the index of: it is needed in the
+        pack and beside it."""
         self._offset = members[-1].offset + members[-1].length if members else 0
 
     @property
@@ -93,11 +98,12 @@ class PackEncoder:
 
     def index(self) -> bytes:
         """The index of the members so far, as it lies beside the pack."""
-        count, body = self._index
-        if count != len(self._members):
+        count, last, body = self._index
+        if (count, last) != (len(self._members), self.last):
             members = tuple(self._members)
-            body = serialise_index(Index(pack=self._pack, container=self._container, members=members))
-            self._index = len(members), body
+            index = Index(pack=self._pack, container=self._container, members=members, last=self.last)
+            body = serialise_index(index)
+            self._index = len(members), self.last, body
         return body
 
     def finish(self) -> Iterator[Piece]:

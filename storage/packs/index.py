@@ -4,6 +4,8 @@
     {"sop_uid": ..., "offset": 0, ...}      one line per member, by offset (P10: by order of writing)
     {"end": 2, "blake3": "..."}             digest of all lines before
 
+The first line of a volume of a study in several says which one it is and whether it is the last.
+
 It comes back from devices and endpoints we do not own, so parsing believes nothing.
 """
 
@@ -19,7 +21,7 @@ from imaging.uid import InvalidUid, parse_uid
 from storage.errors import IntegrityError
 from storage.packs.batches import MAX_BATCHES
 from storage.packs.model import Container, Member, PackId
-from storage.packs.naming import MAX_REVISION
+from storage.packs.naming import MAX_REVISION, MAX_VOLUME
 
 FORMAT = "limosa-index"
 VERSION = 1
@@ -58,6 +60,13 @@ class Index:
     pack: PackId
     container: Container
     members: tuple[Member, ...]
+    last: bool = True
+    """False: the study goes on in another volume."""
+
+    @property
+    def whole(self) -> bool:
+        """The pack is the study, not one of its volumes."""
+        return self.pack.volume == 1 and self.last
 
     def holds(self, members: Iterable[Member]) -> bool:
         """Exactly these instances, byte for byte, wherever they lie."""
@@ -113,7 +122,10 @@ def _read(lines: Iterator[bytes]) -> Index:
     revision = _number(header, "revision")
     if not 1 <= revision <= MAX_REVISION:
         raise InvalidIndex("revision out of range")
-    pack = PackId(study_uid=parse_uid(_text(header, "study_uid")), revision=revision)
+    volume, last = header.get("volume", 1), header.get("last", True)
+    if type(volume) is not int or not 1 <= volume <= MAX_VOLUME or not isinstance(last, bool):
+        raise InvalidIndex("volume out of range")
+    pack = PackId(study_uid=parse_uid(_text(header, "study_uid")), revision=revision, volume=volume)
     try:
         container = Container(_text(header, "container"))
     except ValueError:
@@ -130,7 +142,7 @@ def _read(lines: Iterator[bytes]) -> Index:
         raise InvalidIndex("digest or count differ")
     if next(lines, None) is not None:
         raise InvalidIndex("goes on after its end")
-    return Index(pack=pack, container=container, members=tuple(members))
+    return Index(pack=pack, container=container, members=tuple(members), last=last)
 
 
 def _lines(body: bytes) -> Iterator[bytes]:
@@ -171,6 +183,7 @@ def _header(index: Index) -> dict[str, object]:
         "revision": index.pack.revision,
         "container": index.container.value,
         "members": len(index.members),
+        **({} if index.whole else {"volume": index.pack.volume, "last": index.last}),
     }
 
 

@@ -26,6 +26,8 @@ class PackId:
 
     study_uid: Uid
     revision: int
+    volume: int = 1
+    """A study that no file or no device takes whole is several packs, its volumes, counted from 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +71,30 @@ class Receipt:
     etag: str = ""
     version_id: str = ""
     device: str = ""
-    """The seed device's id; empty elsewhere."""
+    """The seed device's id; empty elsewhere, and where several volumes may lie on several devices."""
+    volumes: tuple["Receipt", ...] = ()
+    """Of a study in several volumes: each one's, in order. Size is then that of all, the CRC-64 that of all behind each
+    other, the key that of the first."""
+
+
+class Ended(StrEnum):
+    """Why a volume of a study ended where it did."""
+
+    FILE = "file"
+    """The file had reached the largest size that the device takes; the next one lies on the same device."""
+    DEVICE = "device"
+    """The device had no room for the next instance, and no device holds the study whole."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """A finished pack of a study that goes on in another."""
+
+    receipt: Receipt
+    members: tuple[Member, ...]
+    ended: Ended
+    sealed: bool = False
+    """Its device is: it is final."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Where a study lies at a destination. The names obey what every seeding device accepts.
 
     <prefix>/studies/<2 hex>/<2 hex>/<study uid>.r0001.tar.zst               a pack
+    <prefix>/studies/<2 hex>/<2 hex>/<study uid>.r0001.v0002.tar.zst         the second volume of a study in several
     <prefix>/studies/<2 hex>/<2 hex>/<study uid>/r0001/<series>/<sop>.dcm    loose instances
     <prefix>/studies/<2 hex>/<2 hex>/<study uid>/r0001/b0001/<sop>.dcm       the same in batches
     <prefix>/index/<2 hex>/<2 hex>/<study uid>.r0001.jsonl                   the index beside either
@@ -25,6 +26,8 @@ INDEX = "index"
 
 _PREFIX = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,61}[a-z0-9])?", re.ASCII)
 MAX_REVISION = 9999
+MAX_VOLUME = 9999
+_REVISION = re.compile(r"([0-9]{4})(?:\.v([0-9]{4}))?", re.ASCII)
 
 
 def check_prefix(prefix: str) -> str:
@@ -57,6 +60,8 @@ def pack_key(pack: PackId, container: Container, prefix: str = "") -> str:
     """The key of a pack; for P10 the folder of its instances, ending in a slash."""
     place = f"{_under(prefix, STUDIES)}/{_fan(pack.study_uid)}/{pack.study_uid}"
     if container is Container.P10:
+        if pack.volume > 1:
+            raise ValueError("loose instances have no volumes")
         return f"{place}/{_revision(pack)}/"
     return f"{place}.{_revision(pack)}.{container.value}"
 
@@ -70,10 +75,12 @@ def pack_of_key(key: str, container: Container) -> PackId:
         `pack_key` makes no such key.
     """
     tail = "/" if container is Container.P10 else f".{container.value}"
-    stem, separator, revision = key.removesuffix(tail).rpartition("/r" if container is Container.P10 else ".r")
-    if not separator or not revision.isdecimal():
+    stem, _, revision = key.removesuffix(tail).rpartition("/r" if container is Container.P10 else ".r")
+    found = _REVISION.fullmatch(revision)
+    if not stem or found is None:
         raise ValueError("not the key of a pack")
-    pack = PackId(study_uid=parse_uid(stem.rpartition("/")[2]), revision=int(revision))
+    study_uid = parse_uid(stem.rpartition("/")[2])
+    pack = PackId(study_uid=study_uid, revision=int(found[1]), volume=int(found[2] or 1))
     index_key_beside(pack, container, key)
     return pack
 
@@ -170,4 +177,6 @@ def _fan(study_uid: Uid) -> str:
 def _revision(pack: PackId) -> str:
     if not 1 <= pack.revision <= MAX_REVISION:
         raise ValueError(f"revision {pack.revision} is not in 1 to {MAX_REVISION}")
-    return f"r{pack.revision:04d}"
+    if not 1 <= pack.volume <= MAX_VOLUME:
+        raise ValueError(f"volume {pack.volume} is not in 1 to {MAX_VOLUME}")
+    return f"r{pack.revision:04d}" + (f".v{pack.volume:04d}" if pack.volume > 1 else "")

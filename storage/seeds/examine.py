@@ -98,7 +98,7 @@ def examine(
     index, fault = _index_of(PackReader(objects, pack, container, key, device=device), container)
     members = () if index is None else index.members
     damaged = tuple(each.facts.sop_uid for each in members if not _sound(cutter, container, each))
-    encoder = PackEncoder(pack, container, members)
+    encoder = PackEncoder(pack, container, members, last=index is None or index.last)
     if members and not fault and not _ends_as_written(cutter.rest(), encoder, container):
         fault = "index, tar end or what is behind it"
     cutter.drain()

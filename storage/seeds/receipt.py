@@ -1,7 +1,8 @@
 """The answer of the far side: what of a device arrived, signed by whoever received it.
 
 {"format":"limosa-receipt","version":1,"device","serial","seal","to","at"}     seal: SHA-256 of the seal's file
-{"study_uid","revision","container","size","crc64","sha256","state","what","to"}      one line per pack by key
+{"study_uid","revision","container","size","crc64","sha256","state","what","to"}      one line per pack by key; "volume"
+                                                               of a study in several, but for the first
 {"sop_uid"}                                                    behind a damaged pack, one line per damaged instance
 {"end":N,"note":"..."}             a signed note over the SHA-256 of all lines before; N counts the packs
 """
@@ -18,7 +19,7 @@ from typing import Any, BinaryIO
 from imaging.uid import InvalidUid, Uid, parse_uid
 from storage.errors import Rejected
 from storage.packs.model import Container, PackId
-from storage.packs.naming import MAX_REVISION
+from storage.packs.naming import MAX_REVISION, MAX_VOLUME
 from storage.seeds.errors import SeedRefused
 from storage.seeds.lines import line_of, lines_of, object_of
 from storage.seeds.notes import SigningKey, VerifyingKey, open_note, text_of
@@ -82,6 +83,7 @@ class ReceiptRow:
                 "state": self.state.value,
                 "what": self.what,
                 "to": self.to,
+                **({"volume": self.pack.volume} if self.pack.volume > 1 else {}),
             }
         )
         for sop_uid in self.instances:
@@ -209,11 +211,13 @@ def _head(value: dict[str, Any]) -> ReceiptHead:
 
 def _row(value: dict[str, Any]) -> ReceiptRow:
     try:
-        revision, size = value["revision"], value["size"]
+        revision, size, volume = value["revision"], value["size"], value.get("volume", 1)
+        if type(volume) is not int or not 1 <= volume <= MAX_VOLUME:
+            raise ValueError
         if type(revision) is not int or not 1 <= revision <= MAX_REVISION or type(size) is not int or size < 0:
             raise ValueError
         return ReceiptRow(
-            pack=PackId(study_uid=parse_uid(value["study_uid"]), revision=revision),
+            pack=PackId(study_uid=parse_uid(value["study_uid"]), revision=revision, volume=volume),
             container=Container(value["container"]),
             size=size,
             crc64=int(_like(_CRC, value["crc64"]), 16),

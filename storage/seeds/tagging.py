@@ -17,6 +17,7 @@ import zstandard
 from storage.durable import storage_error, write_all
 from storage.errors import Rejected
 from storage.seeds import bag
+from storage.seeds.lines import MAX_LINE
 from storage.seeds.manifest import (
     INSTANCES,
     PACKS,
@@ -102,6 +103,8 @@ def seal_device(
         folded.write(instances_head(device.id))
         for row, members in packs:
             line = row.line()
+            if len(line) > MAX_LINE:
+                raise Rejected("a study lies on too many devices to name them", operation="seal", place=device.place)
             tree.add(line[:-1])
             by_pack.write(line)
             for member in members:

@@ -127,9 +127,10 @@ class Device:
         return usage.f_bavail * usage.f_frsize
 
     def capacity(self) -> int:
-        """Bytes of the whole file system. Raises `Retryable`."""
+        """Bytes that may be written while nothing is on it; what a file system keeps for root is not counted.
+        Raises `Retryable`."""
         usage = self._usage()
-        return usage.f_blocks * usage.f_frsize
+        return (usage.f_blocks - usage.f_bfree + usage.f_bavail) * usage.f_frsize
 
     @_in_time
     def _usage(self) -> os.statvfs_result:

@@ -147,7 +147,9 @@ class SeedOptions(SinkSettings):
     group_size: ByteSize = Field(ByteSize(64 << 20), ge=1 << 20, description="bytes between two fsyncs")
     layout: Literal["pack"] = "pack"
     profile: ProfileName = Field(ProfileName.PLAIN, description="the kind of devices, whose limits are held to")
-
+    largest_file: Annotated[ByteSize, Field(ge=1 << 20)] | None = Field(
+        None, description="bytes of the largest file: 4 GiB - 1 on FAT32; absent: the profile's; a study is split there"
+    )
     disk_key: SecretRef | None = Field(None, description="packs are encrypted with it where they lie; plain disks only")
 
     @model_validator(mode="after")
@@ -162,6 +164,12 @@ class SeedOptions(SinkSettings):
     def room_kept(self) -> int:
         """Bytes left free on each device: the setting, or what devices of this kind need if that is more."""
         return max(self.reserve, PROFILES[self.profile].reserve)
+
+    @property
+    def file_limit(self) -> int:
+        """Bytes of the largest file on each device."""
+        limit = PROFILES[self.profile].largest_file
+        return limit if self.largest_file is None else min(self.largest_file, limit)
 
 
 class DicomwebOptions(WebAccess, UpdateRule):

@@ -7,6 +7,9 @@
 
 The journal row is the truth; a sink only believes it for the length of the claim. A crash at any line
 leaves a journal from which `Sink.writer` resumes without sending a finished part again.
+
+A study that a device cannot take whole goes through begin, groups and `end_volume` once for each of its volumes but
+the last; those that have ended are never written again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +20,7 @@ from typing import Protocol
 from imaging.facts import InstanceFacts
 from imaging.octets import Octets
 from imaging.uid import Uid
-from storage.packs.model import Container, HeldPack, Member, PackId, Part, Receipt
+from storage.packs.model import Container, Ended, HeldPack, Member, PackId, Part, Receipt, Volume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +28,7 @@ class UploadState:
     """What the journal remembers of an unfinished delivery: the point a writer resumes from."""
 
     key: str
+    """Empty, as `device`, between two volumes."""
     container: Container
     upload_id: str
     """The endpoint's token for a multipart upload; empty before it was opened and on devices."""
@@ -35,6 +39,13 @@ class UploadState:
     """It is not to be resumed: what is there is discarded first."""
     rules: str = ""
     """Fingerprint of the rules its instances were written under; empty: as they came."""
+    volumes: tuple[Volume, ...] = ()
+    """Those that have ended; parts and members are those of the one after them."""
+
+    @property
+    def everything(self) -> tuple[Member, ...]:
+        """The members of all volumes."""
+        return (*(member for volume in self.volumes for member in volume.members), *self.members)
 
 
 class Journal(Protocol):
@@ -53,8 +64,22 @@ class Journal(Protocol):
         """Parts and the instances that end in them are recorded in one transaction."""
         ...
 
+    def end_volume(self, receipt: Receipt, ended: Ended) -> None:
+        """The pack that was begun is finished, as one volume of the study; the next one may begin."""
+        ...
+
     def reset(self, reason: str) -> None:
-        """Intent, parts and members are forgotten: the delivery starts over."""
+        """Intent, parts and members are forgotten: the delivery starts over, behind the volumes that have ended."""
+        ...
+
+    def start_over(self, reason: str) -> None:
+        """As `reset`, volumes included; nothing of the delivery is left to be discarded, whatever was marked so.
+
+        Raises
+        ------
+        VolumeSealed
+            One of them is on a sealed device; nothing was changed.
+        """
         ...
 
     def delivered(self, sop_uid: Uid) -> frozenset[bytes]:
@@ -77,7 +102,7 @@ class StudyWriter(Protocol):
 
         Raises
         ------
-        Retryable, Rejected, UploadLost, DeviceFull, SinkFull, LostClaim
+        Retryable, Rejected, UploadLost, DeviceFull, SinkFull, VolumeSealed, LostClaim
             After any of them the writer is closed; what the journal holds stays resumable.
         ValueError
             The SOP Instance UID is in `held`.
@@ -183,7 +208,13 @@ class Sink(ObjectReader, Protocol):
 
     def discard(self, state: UploadState) -> None:
         """What an unfinished delivery left at the endpoint is gone. Idempotent; never touches a finished
-        object. A DICOM service takes nothing back: there it stays, and validation finds what should not be there."""
+        object. A DICOM service takes nothing back: there it stays, and validation finds what should not be there.
+
+        Raises
+        ------
+        VolumeSealed, Retryable
+            A volume that has ended is on a device that is sealed, or away.
+        """
         ...
 
     def sweep(self, live_upload_ids: frozenset[str]) -> int:

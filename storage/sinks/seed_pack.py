@@ -1,4 +1,4 @@
-"""Writes one study as one file on a device: appended, fsynced group by group, named once and never renamed."""
+"""Writes one pack as one file on a device: appended, fsynced group by group, named once and never renamed."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ from storage.errors import AlreadyThere, DeviceFull, Rejected, Retryable, Storag
 from storage.packs.crc64 import combine_parts, crc64
 from storage.packs.format import PackEncoder
 from storage.packs.index import Index, InvalidIndex, parse_index, serialise_index
-from storage.packs.model import Container, Member, PackId, Part, Receipt
+from storage.packs.model import Container, Ended, Member, PackId, Part, Receipt
 from storage.packs.naming import index_key_beside
 from storage.packs.reader import PackReader
 from storage.sinks.device import Device, lock_file
@@ -22,7 +22,7 @@ from storage.sinks.pack_file import Gathering, PackFile, fresh_file, resumed_fil
 from storage.sinks.protocol import Journal, UploadState
 from storage.sinks.write_pace import WritePace
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 BROKEN = frozenset(
     {
         errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ENOMEDIUM, errno.EUCLEAN, errno.EREMOTEIO,
@@ -32,12 +32,30 @@ BROKEN = frozenset(
 """A dying disk, one the kernel has made read-only, one that was pulled out or whose file system is damaged; a FUSE
 daemon that died, an appliance's share that is gone."""
 
+BEHIND = 64 << 10
+"""Bytes for what stands behind the members beside their lines in the index, and for blocks that are filled in part."""
+MEMBER = 3 << 10
+"""Bytes that a member costs beside its own: a header, padding, and a line in the index, which is there twice; a line
+has about 900."""
+ROOM_KNOWN = 1 << 30
+"""Others write on the device too: how much is free is asked again once no more than this is left by our own count."""
+
+
+def cost(size: int, members: int) -> int:
+    """Bytes that an instance of this size needs in a pack of so many members, itself included."""
+    return size + size // 1024 + MEMBER * members + BEHIND
+
 
 class Devices(Protocol):
     """What a writer needs of its sink."""
 
     @property
     def group_size(self) -> int: ...
+
+    @property
+    def largest_file(self) -> int: ...
+
+    def room(self, device: Device) -> int: ...
 
     def check_room(self, device: Device, written: int) -> None: ...
 
@@ -56,8 +74,10 @@ class SeedPackWriter:
         container: Container, descriptor: int, file: PackFile, parts: list[Part], pace: WritePace | None,
     ) -> None:  # fmt: skip
         self.promised = 0
-        self._devices = devices
         self._device = device
+        self.several = pack.volume > 1
+        """It is certain that the study takes several packs."""
+        self._devices = devices
         self._pack = pack
         self._key = key
         self._journal = journal
@@ -74,6 +94,8 @@ class SeedPackWriter:
         self._group_start = self._written
         self._group_crc64 = 0
         self._ended: list[Member] = []
+        self._room, self._room_at = 0, self._written
+        """Bytes above the reserve, and how many were written when they were."""
         self._receipt: Receipt | None = None
 
     @classmethod
@@ -140,6 +162,59 @@ class SeedPackWriter:
         with self._lock:
             return frozenset(self._held)
 
+    @property
+    def device(self) -> Device:
+        return self._device
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        with self._lock:
+            return tuple(self._encoder.members)
+
+    @property
+    def key(self) -> str:
+        return self._key
+
+    @property
+    def last(self) -> bool:
+        """No other volume of the study follows, as far as the pack's index says."""
+        return self._encoder.last
+
+    @last.setter
+    def last(self, value: bool) -> None:
+        self._encoder.last = value
+
+    @property
+    def complete(self) -> bool:
+        """The index was written by an earlier attempt."""
+        return self._sealed
+
+    def stops(self, size: int) -> Ended | None:
+        """What keeps an instance of this size out of the pack; None where it has room, with all that belongs to it."""
+        with self._lock:
+            self._require_open()
+            needed = cost(size, len(self._encoder.members) + 1)
+            if self._written + needed > self._devices.largest_file:
+                return Ended.FILE
+            if self._left < needed + ROOM_KNOWN:
+                with self._closing_on_error():
+                    self._ask_room()
+            # A share may not know yet of what was not synced.
+            if self._left < needed + self._written - self._group_start:
+                with self._closing_on_error():
+                    if self._written > self._group_start:
+                        self._commit()
+                    self._ask_room()
+            return None if self._left >= needed else Ended.DEVICE
+
+    @property
+    def _left(self) -> int:
+        """Bytes above the reserve, by our own count since the device was asked."""
+        return self._room - (self._written - self._room_at)
+
+    def _ask_room(self) -> None:
+        self._room, self._room_at = self._devices.room(self._device), self._written
+
     def add(self, facts: InstanceFacts, part10: Octets) -> None:
         with self._lock:
             self._require_open()
@@ -157,12 +232,14 @@ class SeedPackWriter:
                 if self._written - self._group_start >= self._devices.group_size:
                     self._commit()
 
-    def finish(self) -> Receipt:
+    def finish(self, *, last: bool = True) -> Receipt:
+        """See `StudyWriter.finish`; `last`: no other volume of the study follows."""
         with self._lock:
             if self._receipt is None:
                 self._require_open()
                 if not self._encoder.members:
                     raise ValueError("a pack holds at least one instance")
+                self._encoder.last = last
                 with self._closing_on_error():
                     if not self._sealed:
                         for piece in self._encoder.finish():
@@ -179,6 +256,18 @@ class SeedPackWriter:
                     )
                 self.close()
             return self._receipt
+
+    def abandon(self, reason: str) -> None:
+        """Nothing of the pack is on the device, and the journal knows of none; the writer is closed."""
+        with self._lock:
+            self._require_open()
+            try:
+                with _telling(self._device):
+                    self._device.remove(self._key)
+                    self._device.remove(index_key_beside(self._pack, self._container, self._key))
+                self._journal.reset(reason)
+            finally:
+                self.close()
 
     def close(self) -> None:
         with self._lock:
@@ -217,7 +306,8 @@ class SeedPackWriter:
         raise UploadLost("instances came after the index", operation="resume", place=self._device.place)
 
     def _write_sidecar(self) -> None:
-        index = Index(pack=self._pack, container=self._container, members=tuple(self._encoder.members))
+        encoder = self._encoder
+        index = Index(pack=self._pack, container=self._container, members=tuple(encoder.members), last=encoder.last)
         put_sidecar(self._device, index, self._key)
 
     def _require_named(self) -> None:
@@ -238,6 +328,14 @@ class SeedPackWriter:
             if error.errno in _FULL:
                 self._remove_and_reset()
                 raise DeviceFull("is full", operation="write", place=self._device.place, code="ENOSPC") from error
+            if error.errno == errno.EFBIG:
+                self.abandon("file too large")
+                raise Rejected(
+                    "its file system takes no larger file: set `largest_file` of the destination",
+                    operation="write",
+                    place=self._device.place,
+                    code="EFBIG",
+                ) from error
             try:
                 failure = _failed(error, "write", self._devices, self._device, self._journal)
                 if error.errno in BROKEN:
@@ -267,12 +365,22 @@ class SeedPackWriter:
         does, or another worker takes over a file without a name."""
         try:
             # A pack is a little larger than its promise: refused by its size, the same study would come back for ever.
-            self._devices.mark_full(self._device, min(self._written, self.promised or self._written))
+            # A volume would come back with its next instance: room was promised that is not there.
+            size = 1 if self.several else min(self._written, self.promised or self._written)
+            self._devices.mark_full(self._device, size)
             self._device.remove(self._key)
             self._device.remove(index_key_beside(self._pack, self._container, self._key))
             self._journal.reset("device full")
         finally:
             self.close()
+
+
+@contextmanager
+def _telling(device: Device) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, "remove", device.place) from error
 
 
 class AdoptingWriter:

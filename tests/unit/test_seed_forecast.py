@@ -15,7 +15,7 @@ def device(name: str, **changes: Any) -> DeviceRow:
     values: dict[str, Any] = {
         "device_id": name, "destination": "disks", "path_label": name, "state": "loading",
         "changed_at": datetime(2026, 1, 1, tzinfo=UTC), "packs": 100, "instances": 1000, "bytes": 100 * GB,
-        "waiting": 0, "exceptions": 0, "serial": None, "sealed_at": None, "arrived": 0, "rate": 0.1 * GB,
+        "waiting": 0, "exceptions": 0, "serial": None, "sealed_at": None, "arrived": 0, "volumes": 0, "rate": 0.1 * GB,
     }  # fmt: skip
     return DeviceRow(**values | changes)
 

@@ -26,7 +26,7 @@ from infra.simulator.disks import Disk, FileSystem, NoDisk
 from infra.simulator.webarchive import WebArchive
 from storage.dicomweb.options import WebAccess
 from storage.errors import LostClaim
-from storage.packs.model import Container, Member, PackId, Part
+from storage.packs.model import Container, Ended, Member, PackId, Part, Receipt, Volume
 from storage.seeds.profiles import PROFILES, ProfileName
 from storage.sinks.device import Device
 from storage.sinks.open import open_sink
@@ -71,6 +71,8 @@ class MemoryJournal:
         for _ in self._call("begin"):
             if self.row is None:
                 self.row = UploadState(key=key, container=container, upload_id="", device=device, parts=(), members=())
+            elif not self.row.key:
+                self.row = self._with(key=key, device=device)
             assert (self.row.key, self.row.container, self.row.device) == with_values, "another intent is open"
 
     def opened(self, upload_id: str) -> None:
@@ -86,14 +88,21 @@ class MemoryJournal:
                 end = known[-1].offset + known[-1].size if known else 0
                 assert (part.number, part.offset) == (len(known) + 1, end), "parts do not follow each other"
                 known.append(part)
-            names = {member.facts.sop_uid for member in self.row.members}
+            names = {member.facts.sop_uid for member in self.row.everything}
             assert names.isdisjoint(member.facts.sop_uid for member in members), "an instance twice"
             self.row = self._with(parts=tuple(known), members=(*self.row.members, *members))
+
+    def end_volume(self, receipt: Receipt, ended: Ended) -> None:
+        for _ in self._call("end_volume"):
+            assert self.row is not None and (self.row.key, self.row.device) == (receipt.key, receipt.device)
+            ended_now = Volume(receipt=receipt, members=self.row.members, ended=ended)
+            self.row = self._with(key="", device="", parts=(), members=(), volumes=(*self.row.volumes, ended_now))
 
     def reset(self, reason: str) -> None:
         assert reason
         for _ in self._call("reset"):
-            self.row = None
+            between = self.row is not None and self.row.volumes
+            self.row = self._with(key="", device="", parts=(), members=()) if between else None
 
     def delivered(self, sop_uid: Uid) -> frozenset[bytes]:
         return self.earlier.get(sop_uid, frozenset())
@@ -109,7 +118,7 @@ class MemoryJournal:
 
     def _with(self, **changes: Any) -> UploadState:
         assert self.row is not None
-        names = ("key", "container", "upload_id", "device", "parts", "members")
+        names = ("key", "container", "upload_id", "device", "parts", "members", "volumes")
         return UploadState(**({name: getattr(self.row, name) for name in names} | changes))
 
     def _call(self, name: str) -> Iterator[None]:

@@ -330,7 +330,7 @@ def test_a_discarded_study_can_be_written_afresh(new_sink: NewSink, container: C
 
 def test_what_is_not_there_is_a_file_not_found(new_sink: NewSink, kind: str) -> None:
     sink = new_sink()
-    device = sink._slots[0].device.id if kind.startswith("seed") else ""
+    device = next(iter(sink._slots)).device.id if kind.startswith("seed") else ""
 
     with pytest.raises(FileNotFoundError):
         sink.size("studies/00/00/1.2.r0001.tar", device=device)

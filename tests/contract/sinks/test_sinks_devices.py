@@ -185,7 +185,7 @@ def test_a_disk_that_hangs_keeps_the_writer_it_has_and_no_other(
     stuck = threading.Thread(target=lambda: done.append(store(sink, slow, journal)))
     try:
         stuck.start()
-        wait_until(lambda: sink._slots[0].writers == 1, what="a writer on the disk that hangs")
+        wait_until(lambda: next(iter(sink._slots)).writers == 1, what="a writer on the disk that hangs")
 
         others = [store(sink, kit.Study([MIB] * 3, number=number), kit.Journal()) for number in range(1, 7)]
 

@@ -165,7 +165,7 @@ class World:
 
 
 TABLES = """
-commitment,
+commitment, volume_member, volume,
 sampled_series, sampled_study, pilot_study, pilot_day, source_study, source_file,
 acceptance, decision, decision_rules, ordered, identity_event, hospital_file,
 custody, exception, validation, receipt, sop, instance, upload_member, upload_part, upload, delivery, study_revision,

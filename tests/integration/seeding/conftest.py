@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import boto3
 import psycopg
 import pytest
 from blake3 import blake3
@@ -119,6 +120,10 @@ class Shipment:
         self.job = load_job(self.file)
         return path
 
+    def discover(self, study_uid: str) -> None:
+        """The source has the study."""
+        self.ledger.inventory.record_studies(self.source_id, [Found(study_uid=Uid(study_uid))])
+
     def grow(self, study_uid: str) -> None:
         """The source has an image more of the study."""
         self.ledger.inventory.begin_generation()
@@ -129,8 +134,8 @@ class Shipment:
             self.do("init", str(self.file), str(root), "--serial", f"SN-{number}")
 
     @property
-    def roots(self) -> tuple[Path, Path]:
-        return self.folder / "disk-1", self.folder / "disk-2"
+    def roots(self) -> tuple[Path, ...]:
+        return self.job.destinations[0].devices
 
     @property
     def key(self) -> Path:
@@ -142,7 +147,7 @@ class Shipment:
     def deliver(self, study_uid: str, root: Path, *, revise: bool = False) -> Receipt:
         """The study, pulled and written to the device; `revise` makes its next revision first."""
         if not revise:
-            self.ledger.inventory.record_studies(self.source_id, [Found(study_uid=Uid(study_uid))])
+            self.discover(study_uid)
         self.ledger.plan.step({})
         claim = self.ledger.claims.pull("mover-1", self.source_id, LEASE)
         assert claim is not None and claim.study_uid == study_uid
@@ -239,3 +244,66 @@ def shipment(
         made.source_id = register_job(job, ledger).sources[job.source.name]
         ledger.inventory.begin_generation()
         yield made
+
+
+@dataclass(kw_only=True)
+class FarSide:
+    """A bucket, and the command beside it."""
+
+    shipment: Any
+    s3: Any
+    client: Any
+
+    def ingest(self, serial: str, *more: str, rc: int = 0, prefix: str = "archive") -> Any:
+        root = next(root for root in self.shipment.roots if Device(root).serial == serial)
+        (seal,) = (self.shipment.folder / "out").glob(f"{serial}-*.seal.txt")
+        return self.shipment.do(
+            "ingest", str(root), "--seal", str(seal), "--to", f"s3://{self.s3.bucket}/{prefix}",
+            "--endpoint-url", self.s3.endpoint_url, "--access-key", "env:FAR_ACCESS", "--secret-key", "env:FAR_SECRET",
+            "--state", str(self.shipment.folder / f"state-{serial}"), "--sign", str(self.key),
+            "--receipt", str(self.shipment.folder / f"{serial}.receipt"), *more, rc=rc,
+        )  # fmt: skip
+
+    @property
+    def key(self) -> Path:
+        path = self.shipment.folder / "receiving.key"
+        if not path.exists():
+            key = SigningKey.generate("cloud-team")
+            key.save(path)
+            path.with_name("receiving.key.pub").write_text(str(key.verifier))
+        return path
+
+    def receipt(self, serial: str) -> str:
+        return str(self.shipment.folder / f"{serial}.receipt")
+
+    def objects(self) -> dict[str, bytes]:
+        listed = self.client.list_objects_v2(Bucket=self.s3.bucket).get("Contents", [])
+        return {
+            each["Key"]: self.client.get_object(Bucket=self.s3.bucket, Key=each["Key"])["Body"].read()
+            for each in listed
+        }
+
+    def words(self, *more: str) -> tuple[str, ...]:
+        """How the bucket is named to `reconcile`."""
+        return (
+            *more, "--bucket", f"s3://{self.s3.bucket}/archive", "--endpoint-url", self.s3.endpoint_url,
+            "--access-key", "env:FAR_ACCESS", "--secret-key", "env:FAR_SECRET",
+        )  # fmt: skip
+
+    def reconcile(self, *words: str, rc: int = 0) -> Any:
+        return self.shipment.do("reconcile", str(self.shipment.file), *words, rc=rc)
+
+
+@pytest.fixture
+def far_side(shipment: Shipment, s3: Any, monkeypatch: pytest.MonkeyPatch) -> FarSide:
+    """An empty bucket, for whatever the shipment seals."""
+    monkeypatch.setenv("FAR_ACCESS", s3.access_key)
+    monkeypatch.setenv("FAR_SECRET", s3.secret_key)
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3.endpoint_url,
+        aws_access_key_id=s3.access_key,
+        aws_secret_access_key=s3.secret_key,
+        region_name=s3.region,
+    )
+    return FarSide(shipment=shipment, s3=s3, client=client)

@@ -1,11 +1,9 @@
 """The far side and back: what was sealed comes into a bucket and is accounted for, whatever happens on the way."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import psycopg
 import pytest
 
@@ -21,73 +19,12 @@ from storage.sinks.s3_parts import MIN_PART
 from storage.sinks.seed import SeedSink
 
 
-@dataclass(kw_only=True)
-class FarSide:
-    """A bucket, and the command beside it."""
-
-    shipment: Any
-    s3: Any
-    client: Any
-
-    def ingest(self, serial: str, *more: str, rc: int = 0, prefix: str = "archive") -> Any:
-        root = self.shipment.roots[0 if serial == "SN-1" else 1]
-        (seal,) = (self.shipment.folder / "out").glob(f"{serial}-*.seal.txt")
-        return self.shipment.do(
-            "ingest", str(root), "--seal", str(seal), "--to", f"s3://{self.s3.bucket}/{prefix}",
-            "--endpoint-url", self.s3.endpoint_url, "--access-key", "env:FAR_ACCESS", "--secret-key", "env:FAR_SECRET",
-            "--state", str(self.shipment.folder / f"state-{serial}"), "--sign", str(self.key),
-            "--receipt", str(self.shipment.folder / f"{serial}.receipt"), *more, rc=rc,
-        )  # fmt: skip
-
-    @property
-    def key(self) -> Path:
-        path = self.shipment.folder / "receiving.key"
-        if not path.exists():
-            key = SigningKey.generate("cloud-team")
-            key.save(path)
-            path.with_name("receiving.key.pub").write_text(str(key.verifier))
-        return path
-
-    def receipt(self, serial: str) -> str:
-        return str(self.shipment.folder / f"{serial}.receipt")
-
-    def objects(self) -> dict[str, bytes]:
-        listed = self.client.list_objects_v2(Bucket=self.s3.bucket).get("Contents", [])
-        return {
-            each["Key"]: self.client.get_object(Bucket=self.s3.bucket, Key=each["Key"])["Body"].read()
-            for each in listed
-        }
-
-    def words(self, *more: str) -> tuple[str, ...]:
-        """How the bucket is named to `reconcile`."""
-        return (
-            *more, "--bucket", f"s3://{self.s3.bucket}/archive", "--endpoint-url", self.s3.endpoint_url,
-            "--access-key", "env:FAR_ACCESS", "--secret-key", "env:FAR_SECRET",
-        )  # fmt: skip
-
-    def reconcile(self, *words: str, rc: int = 0) -> Any:
-        return self.shipment.do("reconcile", str(self.shipment.file), *words, rc=rc)
-
-
-def far_of(shipment: Any, s3: Any, monkeypatch: pytest.MonkeyPatch) -> FarSide:
+@pytest.fixture
+def far(shipment: Any, far_side: Any) -> Any:
     """A loaded shipment whose first device is sealed."""
-    monkeypatch.setenv("FAR_ACCESS", s3.access_key)
-    monkeypatch.setenv("FAR_SECRET", s3.secret_key)
-    client = boto3.client(
-        "s3",
-        endpoint_url=s3.endpoint_url,
-        aws_access_key_id=s3.access_key,
-        aws_secret_access_key=s3.secret_key,
-        region_name=s3.region,
-    )
     shipment.load()
     shipment.seal("SN-1")
-    return FarSide(shipment=shipment, s3=s3, client=client)
-
-
-@pytest.fixture
-def far(shipment: Any, s3: Any, monkeypatch: pytest.MonkeyPatch) -> FarSide:
-    return far_of(shipment, s3, monkeypatch)
+    return far_side
 
 
 def content_of(shipment: Any, study_uid: str) -> bytes:
@@ -98,7 +35,7 @@ def content_of(shipment: Any, study_uid: str) -> bytes:
     return b"".join(sink.stream(receipt.key, 0, receipt.size, device=receipt.device))
 
 
-def test_what_was_sealed_arrives_is_proven_and_every_chain_says_by_whom(far: FarSide) -> None:
+def test_what_was_sealed_arrives_is_proven_and_every_chain_says_by_whom(far: Any) -> None:
     shipment = far.shipment
 
     told = far.ingest("SN-1")
@@ -121,7 +58,7 @@ def test_what_was_sealed_arrives_is_proven_and_every_chain_says_by_whom(far: Far
     assert far.reconcile("--receipt", far.receipt("SN-1"), "--receipt-key", f"{far.key}.pub")["moved"] == 0
 
 
-def test_a_tampered_device_is_refused_with_pack_and_instance_and_the_rest_can_be_brought_in(far: FarSide) -> None:
+def test_a_tampered_device_is_refused_with_pack_and_instance_and_the_rest_can_be_brought_in(far: Any) -> None:
     shipment = far.shipment
     shipment.flip("1.2.1", 700)
 
@@ -141,11 +78,10 @@ def test_a_tampered_device_is_refused_with_pack_and_instance_and_the_rest_can_be
     assert (problem.kind, problem.evidence["instances"]) == ("SHIPMENT_ALTERED", ["1.2.1.1.1"])
 
 
-def test_an_encrypted_device_arrives_in_plain_with_the_key_and_not_at_all_without(
-    shipment: Any, s3: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    key = shipment.encrypt()
-    far = far_of(shipment, s3, monkeypatch)
+def test_an_encrypted_device_arrives_in_plain_with_the_key_and_not_at_all_without(shipment: Any, far_side: Any) -> None:
+    key, far = shipment.encrypt(), far_side
+    shipment.load()
+    shipment.seal("SN-1")
     plain = {uid: content_of(shipment, uid) for uid in ("1.2.1", "1.2.2")}
 
     without = far.ingest("SN-1", rc=1)
@@ -164,7 +100,7 @@ def test_an_encrypted_device_arrives_in_plain_with_the_key_and_not_at_all_withou
         assert (len(arrived), crc64(arrived)) == (receipt.size, receipt.crc64)
 
 
-def test_the_bucket_itself_is_asked_and_its_answer_is_kept(far: FarSide) -> None:
+def test_the_bucket_itself_is_asked_and_its_answer_is_kept(far: Any) -> None:
     shipment = far.shipment
     far.ingest("SN-1")
     where = far.words("--device", "SN-1")
@@ -188,7 +124,7 @@ def test_the_bucket_itself_is_asked_and_its_answer_is_kept(far: FarSide) -> None
 
 
 def test_a_study_that_grew_after_its_disk_was_sealed_arrives_as_its_next_revision_beside_the_first(
-    far: FarSide,
+    far: Any,
 ) -> None:
     shipment = far.shipment
     shipment.grow("1.2.1")
@@ -214,7 +150,7 @@ def test_a_study_that_grew_after_its_disk_was_sealed_arrives_as_its_next_revisio
     assert shipment.events("1.2.1").count("proven") == 2
 
 
-def test_a_replaced_revision_that_never_arrived_needs_nobody(far: FarSide) -> None:
+def test_a_replaced_revision_that_never_arrived_needs_nobody(far: Any) -> None:
     shipment = far.shipment
     shipment.grow("1.2.1")
     shipment.deliver("1.2.1", shipment.roots[1], revise=True)
@@ -228,7 +164,7 @@ def test_a_replaced_revision_that_never_arrived_needs_nobody(far: FarSide) -> No
     assert problem.study_uid == "1.2.2"
 
 
-def test_another_object_where_a_pack_goes_is_never_overwritten(far: FarSide) -> None:
+def test_another_object_where_a_pack_goes_is_never_overwritten(far: Any) -> None:
     key = far.shipment.receipts["1.2.2"].key.replace("data/", "archive/")
     far.client.put_object(Bucket=far.s3.bucket, Key=key, Body=b"somebody else's")
 
@@ -238,7 +174,7 @@ def test_another_object_where_a_pack_goes_is_never_overwritten(far: FarSide) -> 
     assert far.objects()[key] == b"somebody else's"
 
 
-def test_carriers_reports_are_believed_as_far_as_they_go(far: FarSide) -> None:
+def test_carriers_reports_are_believed_as_far_as_they_go(far: Any) -> None:
     shipment = far.shipment
     one, two = (shipment.receipts[uid] for uid in ("1.2.1", "1.2.2"))
     paths = [receipt.key.removeprefix("data/") for receipt in (one, two)]
@@ -282,7 +218,7 @@ def test_carriers_reports_are_believed_as_far_as_they_go(far: FarSide) -> None:
         assert rows.fetchall() == [(0, 0, 0, 0, 0), (1, 0, 1, 0, 0), (1, 0, 0, 1, 0), (2, 0, 0, 2, 0)]
 
 
-def test_a_receipt_that_was_changed_or_is_of_another_seal_moves_nothing(far: FarSide) -> None:
+def test_a_receipt_that_was_changed_or_is_of_another_seal_moves_nothing(far: Any) -> None:
     far.ingest("SN-1")
     path = Path(far.receipt("SN-1"))
     whole = path.read_text()
