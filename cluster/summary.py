@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -55,6 +56,8 @@ class DestinationSummary:
     surplus: int
     unfinished: int
     """Deliveries that are neither validated nor an exception."""
+    unfinished_states: Mapping[str, int]
+    """The same by their state."""
     packs: int | None
     """Finished packs the destination itself lists; None where it was not asked."""
     duplicated: int
@@ -261,10 +264,10 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
 def summarise(ledger: Ledger, listings: Mapping[str, Listing]) -> Summary:
     """The job as the ledger has it now, beside what destinations list."""
     studies = ledger.status.studies()
-    unfinished: dict[str, int] = {}
+    unfinished: dict[str, Counter[str]] = defaultdict(Counter)
     for row in ledger.status.deliveries():
         if row.state not in (DeliveryState.VALIDATED, DeliveryState.EXCEPTION, DeliveryState.VOID):
-            unfinished[row.destination] = unfinished.get(row.destination, 0) + row.deliveries
+            unfinished[row.destination][row.state.value] += row.deliveries
     kinds: dict[str, int] = {}
     for (kind, _), count in ledger.exceptions.counts().items():
         kinds[kind] = kinds.get(kind, 0) + count
@@ -287,7 +290,8 @@ def summarise(ledger: Ledger, listings: Mapping[str, Listing]) -> Summary:
                 digest_mismatches=proof.mismatches,
                 missing=proof.missing,
                 surplus=proof.surplus,
-                unfinished=unfinished.get(proof.destination, 0),
+                unfinished=unfinished[proof.destination].total(),
+                unfinished_states=dict(unfinished[proof.destination]),
                 packs=listing.packs if (listing := listings.get(proof.destination)) else None,
                 duplicated=listing.duplicated if listing else 0,
                 unknown=listing.unknown if listing else 0,

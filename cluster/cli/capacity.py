@@ -58,8 +58,8 @@ def add_to(app: typer.Typer) -> None:
             "Network or disks: when everything has arrived by either way.",
             "limosa capacity move.toml --link 1Gbit/s --report plan.html",
             "limosa capacity --size 42TB --new-per-day 60GB --association-rate 15MB/s --link 500Mbit/s",
-            more="A job's ledger tells what its inventory and pilot measured; options go before it. Sizes are written "
-            "42TB, rates 1Gbit/s, 120MB/s or 60GB/day. What is only assumed is shown as such.",
+            more="A job's ledger tells what its inventory and pilot measured; what an option says counts more. Sizes "
+            "are written 42TB, rates 1Gbit/s, 120MB/s or 60GB/day. What is only assumed is shown as such.",
         ),
     )(capacity)
 

@@ -171,7 +171,7 @@ def execute(
 
 
 def show_summary(out: Output, summary: Summary, seconds: float, moved: int) -> None:
-    """The summary as a table a person reads, or the document a script does; `moved` is what this run wrote."""
+    """The summary as a table a person reads, or the document a script does; `moved`: bytes this run brought."""
     if out.form is Form.JSON:
         out.record(summary.document(seconds))
         return
@@ -180,10 +180,13 @@ def show_summary(out: Output, summary: Summary, seconds: float, moved: int) -> N
         f"{summary.instances} instances, {told_size(summary.bytes)} of DICOM"
     )
     if moved:
-        rate = f"{moved / seconds / 1e6:.1f} MB/s" if seconds else ""
-        out.say(f"this run wrote {told_size(moved)} of DICOM in {seconds:.1f} s, start and end included ({rate})")
+        rate = moved / seconds / 1e6 if seconds else 0.0
+        out.say(
+            f"this run brought {told_size(moved)} of DICOM from the source in {seconds:.1f} s, start and end included "
+            f"({rate:.1f} MB/s)"
+        )
     else:
-        out.say(f"this run wrote nothing; it took {seconds:.1f} s")
+        out.say(f"this run brought nothing new from the source; it took {seconds:.1f} s")
     out.rows(
         "destinations",
         SUMMARY_COLUMNS,
@@ -195,6 +198,10 @@ def show_summary(out: Output, summary: Summary, seconds: float, moved: int) -> N
             "Mend what stopped it (`limosa check` tries it), then run again."
         )
     for each in summary.destinations:
+        if each.unfinished and not each.closed:
+            states = ", ".join(f"{count} {state}" for state, count in sorted(each.unfinished_states.items()))
+            back = "; limosa validate reads back what is written" if "written" in each.unfinished_states else ""
+            out.say(f"{each.destination}: not proven yet: {states}{back}")
         if each.closed:
             out.say(
                 f"{each.destination} is {each.closed}: {each.unfinished} deliveries wait for it. {_NEXT[each.state]}"

@@ -13,6 +13,7 @@ import typer
 
 from cluster.cli.arguments import AsJson, DecidedBy, JobFile, printer, texts
 from cluster.cli.exits import Exit, Stop
+from cluster.cli.given import given_job
 from cluster.cli.seed_bucket import bucket_of
 from cluster.cli.seed_keys import verifier_of
 from cluster.job import load_job
@@ -188,7 +189,8 @@ def _ask(bucket: Bucket, prefix: str, shipped: Collection[str], threads: int, st
     """What the bucket answered, kept beside the shipment's other papers."""
     folder = state_dir / "shipments"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{row.serial}-{row.device_id[:8]}.{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.listing.json"
+    name = row.serial if row.serial != "-" else "device"
+    path = folder / f"{name}-{row.device_id[:8]}.{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.listing.json"
     with path.open("xb") as file:
         take_listing(bucket, prefix, shipped, threads, file)
         file.flush()
@@ -242,6 +244,7 @@ def _tell(
         out.record(told)
         if trouble:
             out.rows("not as it was sealed", ("key", "verdict", "what", "instances"), trouble)
+            out.say(f"Each is an exception of its study now: limosa exceptions list {given_job()}")
         if found.strangers:
             out.rows("nobody sealed", ("object",), [{"object": path} for path in found.strangers])
         if weak := found.packs_proved[Proof.SIZE] + found.packs_proved[Proof.NAME]:

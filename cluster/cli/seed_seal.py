@@ -209,7 +209,12 @@ def _verify(ledger: Ledger, device: Device, meter: Meter, by: str) -> tuple[Veri
             if len(told) < LISTED:
                 told.append(_told(device, reading))
     return Verified(
-        device_id=device.id, serial=device.serial, packs=packs, instances=instances, bytes=octets, damaged=damaged
+        device_id=device.id,
+        serial=device.serial or device.root.name,
+        packs=packs,
+        instances=instances,
+        bytes=octets,
+        damaged=damaged,
     ), told
 
 

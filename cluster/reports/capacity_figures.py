@@ -139,6 +139,9 @@ def _sentences(
     reckoned: Reckoned, outcomes: Mapping[str, Outcome], quicker: str | None, crossings: Mapping[str, float | None]
 ) -> list[str]:
     plan, start = reckoned.plan, reckoned.start
+    if not plan.size:
+        new = f"; {told_bytes(plan.growth * DAY)} a day are acquired" if plan.growth else ""
+        return [f"Nothing is left to move{new}."]
     told = [_told_network(plan, start, outcomes["network"]), _told_disks(plan, start, outcomes["disks"])]
     if quicker is None:
         told.append("Neither way comes to its end.")
