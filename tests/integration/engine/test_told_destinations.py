@@ -10,11 +10,13 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from actors.coercion_options import CoercionOptions
 from actors.identity_options import IdentityOptions
 from actors.mllp import MllpListener
 from cluster.planning.decide import Planner
 from cluster.planning.outbound import Teller, write_messages
 from cluster.planning.reading import Reader
+from cluster.planning.replaying import Replayer
 from imaging.hl7.acknowledge import Answer, acknowledgement
 from infra.simulator import Simulator, folder_archive
 from infra.simulator.webarchive import WebArchive
@@ -174,3 +176,27 @@ def test_a_study_that_leaves_others_of_its_number_behind_is_told_by_nobody(deliv
     assert (sent.made.messages, sent.made.untellable) == ({}, 1)
     [found] = job.problems("CORRECTION_UNTELLABLE")
     assert (found.study_uid, found.destination) == ("1.2.840.1", "vna")
+
+
+def test_what_a_mended_rule_changes_is_told_by_nobody_and_sent_to_the_others(delivered: Any) -> None:
+    job, web, teller = delivered
+    before = {uid: one.file.read_bytes() for uid, one in web.held.items()}
+    mended = CoercionOptions.model_validate(
+        {"rules": [{"name": "site", "actions": [{"kind": "set", "attribute": "InstitutionName", "value": "North"}]}]}
+    )
+    job.job = replace(job.job, coercion=mended)
+    replayer = Replayer(job.ledger, "pacs", mended.rule_set())
+
+    report = replayer.look()
+    replayer.apply(report, by="m.keller")
+    carry_out(job)
+    sent = teller.make()
+
+    assert report.renewed == len(STUDIES)
+    assert deliveries(job, 2) == {
+        (study, name): state for study in STUDIES for name, state in (("cloud", "validated"), ("vna", "void"))
+    }
+    assert {uid: one.file.read_bytes() for uid, one in web.held.items()} == before
+    assert (sent.made.messages, sent.made.untellable) == ({}, len(STUDIES))
+    assert {found.destination for found in job.problems("CORRECTION_UNTELLABLE")} == {"vna"}
+    assert replayer.look().outdated == []
