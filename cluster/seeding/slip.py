@@ -37,7 +37,7 @@ def packing_slip(seal: Seal, note: str, key: VerifyingKey, key_id: str) -> str:
         ("Kind of device", seal.profile.value),
         ("Job, destination", f"{seal.job}, {seal.destination}"),
         ("Sealed", seal.sealed.strftime("%Y-%m-%d %H:%M %Z")),
-        ("Packs (one per study)", f"{seal.packs:,}"),
+        ("Packs (a study, or a volume of one)", f"{seal.packs:,}"),
         ("Images and other instances", f"{seal.instances:,}"),
         ("Bytes of packs", f"{seal.pack_bytes:,}"),
         ("Merkle root of the packs", seal.root.hex()),

@@ -155,9 +155,14 @@ class Seeds:
             )
 
     def unfinished(self, device_id: str) -> frozenset[str]:
-        """Keys of packs that are still being written on the device."""
+        """Keys of packs that are still being written on the device; of a study that is no more, sealing takes off what
+        is there."""
         with self._pool.transaction("list unfinished packs") as conn:
-            rows = conn.execute("select key from upload where device = %s", (device_id,))
+            rows = conn.execute(
+                "select u.key from upload u join delivery d using (delivery_id)"
+                " where u.device = %s and d.state <> 'void'",
+                (device_id,),
+            )
             return frozenset(row[0] for row in rows)
 
     def damaged(self, pack: ShippedPack, problem: Problem, *, by: str) -> int:

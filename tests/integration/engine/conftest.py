@@ -42,8 +42,8 @@ from storage.ledger.job import DestinationSpec, Registered, SourceSpec
 from storage.ledger.lifecycle import StudyStatus
 from storage.ledger.migrate import migrate
 from storage.ledger.records import DestinationState, OpenProblem, Verdict
-from storage.packs.model import Container, PackId
-from storage.packs.reader import PackReader
+from storage.packs.model import PackId
+from storage.packs.volumes import pack_reader
 from storage.sinks.device import Device
 from storage.sinks.existing import Existing
 from storage.sinks.options import S3Options, SeedOptions
@@ -292,14 +292,10 @@ class Engine:
 
     def datasets(self, destination: str, study_uid: str, revision: int = 1) -> dict[str, bytes]:
         """Every Part-10 file of a delivered study, by SOP Instance UID, read through the pack reader."""
-        [(key, container, device)] = self.rows(
-            "select r.key, r.container, r.device from receipt r join delivery d using (delivery_id)"
-            " join study s using (study_key) join destination x using (destination_id)"
-            " where s.study_uid = %s and d.revision = %s and x.name = %s",
-            (study_uid, revision, destination),
-        )
         pack = PackId(study_uid=Uid(study_uid), revision=revision)
-        reader = PackReader(self.sink(destination), pack, Container(container), key, device=device)
+        held = self.ledger.facts.held(pack.study_uid, destination=destination, revision=revision)
+        assert held is not None, self.problems()
+        reader = pack_reader(self.sink(destination), pack, held.receipt)
         return {m.facts.sop_uid: b"".join(reader.open(m)) for m in reader.index().members}
 
     def assert_delivered(
