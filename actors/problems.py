@@ -54,6 +54,12 @@ CATALOGUE: dict[str, ProblemClass] = {
         "Files of the export cannot be read as DICOM and name no instance; copies lie in quarantine. Have them "
         "exported anew.",
     ),
+    "COPY_DAMAGED": ProblemClass(
+        Severity.WARNING,
+        False,
+        "A file of the export is damaged, and another one holds the same instance: that one moves. A copy of the "
+        "damaged one lies in quarantine. Look for what damages files there.",
+    ),
     "NO_INSTANCES_LISTED": ProblemClass(
         Severity.ERROR,
         True,

@@ -22,6 +22,7 @@ from actors.source import SourceUnreachable
 from storage.errors import StorageError
 from storage.ledger.files import FileState, FoundFile, FoundIdentity
 from storage.ledger.ledger import Ledger
+from storage.ledger.records import Json
 from storage.spool import Evidence, Quarantine
 
 BATCH = 500
@@ -83,6 +84,7 @@ def index_tree(
             batch = {}
     progress = _settle(batch, number, source_id, ledger, quarantine, charset, now, progress)
     unreadable, unlisted = _reconcile(source_id, number, ledger, charset)
+    _tell_spared(source_id, number, ledger, quarantine, now())
     gone = ledger.files.end_pass(source_id, number)
     report(progress)
     return Indexed(
@@ -168,30 +170,52 @@ def _stamped(found: FoundFile, size: int, changed: int) -> FoundFile:
 
 def _put_aside(path: Path, found: FoundFile, ledger: Ledger, quarantine: Quarantine, now: datetime) -> None:
     """A damaged file that names no instance, so that no study will ever ask for it: told, and its bytes kept."""
-    told = {"path": os.fsencode(path).decode("utf-8", "replace"), "why": found.reason or ""}
+    told = {"path": _text(path), "why": found.reason or "", **_kept(path, "FILE_DAMAGED", "", quarantine, now)}
+    ledger.exceptions.open(problem("FILE_DAMAGED", told))
+
+
+def _tell_spared(source_id: int, number: int, ledger: Ledger, quarantine: Quarantine, now: datetime) -> None:
+    """Damaged files whose instance another one holds are told, and their bytes kept; no study asks for them."""
+    for spared in ledger.files.spared(source_id, number):
+        told: Json = {
+            "path": _text(spared.path),
+            "why": spared.reason,
+            "sound": _text(spared.sound),
+            "study_uid": spared.study_uid,
+            **_kept(spared.path, "COPY_DAMAGED", spared.sop_uid, quarantine, now),
+        }
+        ledger.exceptions.open(problem("COPY_DAMAGED", told, sop_uid=spared.sop_uid))
+        ledger.files.told(source_id, spared.path)
+
+
+def _text(path: Path) -> str:
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def _kept(path: Path, reason: str, sop_uid: str, quarantine: Quarantine, now: datetime) -> dict[str, str]:
+    """What the ledger is told of the file's copy in quarantine; empty where its bytes cannot be read."""
     try:
         with opened(path) as octets:
             stored = quarantine.store(
                 octets,
                 Evidence(
-                    reason="FILE_DAMAGED",
+                    reason=reason,
                     calling_ae="",
                     called_ae="",
                     address="",
                     sop_class="",
-                    sop_uid="",
+                    sop_uid=sop_uid,
                     transfer_syntax="",
                     received=now,
                 ),
             )
-            told |= {"quarantine": stored.name, "blake3": stored.blake3}
     except OSError:
-        told["quarantine"] = ""
+        return {"quarantine": ""}
     except StorageError as error:
         if error.place != FILE:
             raise
-        told["quarantine"] = ""
-    ledger.exceptions.open(problem("FILE_DAMAGED", told))
+        return {"quarantine": ""}
+    return {"quarantine": stored.name, "blake3": stored.blake3}
 
 
 def _lacking(one: Promised, charset: str) -> FoundFile:

@@ -89,6 +89,7 @@ class FileTree:
                 held.add(file.sop_uid)
             else:
                 failed.append(file.sop_uid)
+        failed = [uid for uid in failed if uid not in held]
         return MoveOutcome(
             end=MoveEnd.PARTIAL if failed else MoveEnd.SUCCESS,
             status=0xB000 if failed else 0,

@@ -89,6 +89,18 @@ class InstanceFile:
     transfer_syntax: Uid | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SparedFile:
+    """A damaged file that nobody needs, since another one holds its instance."""
+
+    path: Path
+    sound: Path
+    """The first of those that do."""
+    study_uid: Uid
+    sop_uid: Uid
+    reason: str
+
+
 class Files:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -166,6 +178,28 @@ class Files:
             ).fetchall()
         return {FileState(state): count for state, count in rows}
 
+    def spared(self, source_id: int, number: int) -> tuple[SparedFile, ...]:
+        """Damaged files that the pass has seen, whose instance another one holds sound, and that were not told yet."""
+        with self._pool.transaction("find damaged copies") as conn:
+            rows = conn.execute(_SPARED, {"source": source_id, "pass": number}).fetchall()
+        return tuple(
+            SparedFile(
+                path=Path(os.fsdecode(bytes(path))),
+                sound=Path(os.fsdecode(bytes(sound))),
+                study_uid=study_uid,
+                sop_uid=sop_uid,
+                reason=reason or "",
+            )
+            for path, sound, study_uid, sop_uid, reason in rows
+        )
+
+    def told(self, source_id: int, path: Path) -> None:
+        """The damaged file was told; it is again once it has changed."""
+        with self._pool.transaction("mark damaged copy") as conn:
+            conn.execute(
+                "update source_file set told = true where source_id = %s and path = %s", (source_id, os.fsencode(path))
+            )
+
     def directories(self, source_id: int, number: int) -> tuple[Path, ...]:
         """Every DICOMDIR that the pass has seen, in order of their paths."""
         with self._pool.transaction("list directories") as conn:
@@ -220,11 +254,15 @@ class Files:
     def instances(
         self, source_id: int, study_uid: Uid, *, series_uid: Uid | None = None, sop_uids: Sequence[Uid] = ()
     ) -> tuple[InstanceFile, ...]:
-        """The files of a study, of a series, or of single instances; several where an instance lies there twice."""
+        """The files of a study, of a series, or of single instances; several where an instance lies there twice. One
+        that is damaged only where none that is sound holds its instance."""
         with self._pool.transaction("list instance files") as conn:
             rows = conn.execute(
-                "select path, state, series_uid, sop_uid, sop_class, transfer_syntax from source_file"
-                " where source_id = %(source)s and study_uid = %(study)s and state in ('dicom', 'damaged', 'missing')"
+                "select path, state, series_uid, sop_uid, sop_class, transfer_syntax from source_file f"
+                " where source_id = %(source)s and study_uid = %(study)s"
+                " and (state = 'dicom' or state in ('damaged', 'missing') and not exists ("
+                "  select from source_file o where o.source_id = f.source_id and o.study_uid = f.study_uid"
+                "  and o.sop_uid = f.sop_uid and o.state = 'dicom'))"
                 " and (%(series)s::text is null or series_uid = %(series)s)"
                 " and (%(sops)s::text[] is null or sop_uid = any(%(sops)s::text[]))"
                 " order by series_uid, sop_uid, path",
@@ -304,7 +342,16 @@ values (%(source)s, %(pass)s, %(path)s, %(size)s, %(changed)s, %(state)s, %(stud
 on conflict on constraint one_row_per_file do update set pass = excluded.pass, size = excluded.size,
   changed_ns = excluded.changed_ns, state = excluded.state, study_uid = excluded.study_uid,
   series_uid = excluded.series_uid, sop_uid = excluded.sop_uid, sop_class = excluded.sop_class,
-  transfer_syntax = excluded.transfer_syntax, reason = excluded.reason"""
+  transfer_syntax = excluded.transfer_syntax, reason = excluded.reason, told = false"""
+
+_SPARED = """
+select f.path, o.path, f.study_uid, f.sop_uid, f.reason from source_file f cross join lateral (
+  select path from source_file o
+  where o.source_id = f.source_id and o.study_uid = f.study_uid and o.sop_uid = f.sop_uid and o.state = 'dicom'
+    and o.pass = f.pass
+  order by path limit 1) o
+where f.source_id = %(source)s and f.pass = %(pass)s and f.state = 'damaged' and not f.told
+order by f.path"""
 
 # The first file of a pass that says something of a study is believed, before what earlier passes read.
 # Modalities add up.

@@ -794,6 +794,7 @@ create table source_file (
   sop_class text collate "C",
   transfer_syntax text collate "C",
   reason text,
+  told boolean not null default false,
   constraint one_row_per_file unique (source_id, path),
   constraint file_state_is_known check (state in ('dicom', 'damaged', 'missing', 'directory', 'other')),
   constraint file_names_an_instance check (
@@ -802,6 +803,7 @@ create table source_file (
 );
 create index source_file_of_study on source_file (source_id, study_uid, series_uid, sop_uid)
   where study_uid is not null;
+create index source_file_to_tell on source_file (source_id) where state = 'damaged' and not told;
 
 -- Files of one study may name several patients; each is a row, so that inventory sees it.
 create table source_study (

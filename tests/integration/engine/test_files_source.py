@@ -121,6 +121,51 @@ def test_a_damaged_file_is_quarantined_and_stops_its_study_only(exported: Any, t
     assert {path.read_bytes() for path in job.engine.quarantined()} >= {(tmp_path / "export" / "nobody").read_bytes()}
 
 
+def test_a_damaged_copy_of_an_instance_that_lies_there_sound_is_told_once_and_stops_nothing(
+    exported: Any, tmp_path: Path
+) -> None:
+    archive = synthetic_archive(studies=3)
+    root = tmp_path / "export"
+    files = export(archive, root)
+    images = list(archive.manifest())
+    # One comes before the sound file, one behind it.
+    copies = [root / "0" / "!cut", root / "2" / "zcut"]
+    for copy, lost in zip(copies, (10, 20), strict=True):
+        copy.write_bytes(files[0].read_bytes()[:-lost])
+    job = exported(root)
+
+    job.inventory()
+    job.inventory()
+    job.move()
+
+    job.engine.assert_delivered(archive.manifest())
+    (told,) = [one for one in job.engine.problems() if one.kind == "COPY_DAMAGED"]
+    every = [told.evidence, *told.evidence["earlier"]]
+    assert job.engine.kinds() == {"COPY_DAMAGED"}
+    assert (told.sop_uid, told.blocking, told.times_seen) == (images[0].sop_uid, False, len(copies))
+    assert {one["path"] for one in every} == {str(copy) for copy in copies}
+    assert {(one["sound"], one["study_uid"]) for one in every} == {(str(files[0]), images[0].study_uid)}
+    assert sorted(path.read_bytes() for path in job.engine.quarantined()) == sorted(c.read_bytes() for c in copies)
+
+
+def test_a_damaged_copy_is_asked_for_again_once_the_sound_one_is_gone(exported: Any, tmp_path: Path) -> None:
+    archive = synthetic_archive(studies=1)
+    files = export(archive, tmp_path / "export")
+    copy = files[0].with_name("copy")
+    copy.write_bytes(files[0].read_bytes()[:-100])
+    job = exported(tmp_path / "export")
+    study = Uid(next(iter(archive.manifest())).study_uid)
+
+    job.index()
+    both = job.ledger.files.instances(job.engine.job.source_id, study)
+    files[0].unlink()
+    job.index()
+    alone = job.ledger.files.instances(job.engine.job.source_id, study)
+
+    assert {one.state for one in both} == {FileState.DICOM}
+    assert {one.path for one in alone if one.state is FileState.DAMAGED} == {copy}
+
+
 def test_what_a_dicomdir_names_and_no_file_holds_keeps_its_study_incomplete(exported: Any, tmp_path: Path) -> None:
     root = tmp_path / "cd"
     shutil.copytree(DICOMDIRS, root, ignore=shutil.ignore_patterns("TINY*", "DICOMDIR-*"))
