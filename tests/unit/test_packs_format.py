@@ -19,7 +19,7 @@ from storage.packs.crc64 import combine, crc64, from_header, to_header
 from storage.packs.format import PackEncoder
 from storage.packs.index import Index, InvalidIndex, parse_index, serialise_index
 from storage.packs.model import Container, PackId
-from storage.packs.naming import index_key, index_key_beside, instance_key, pack_key
+from storage.packs.naming import index_key, index_key_beside, instance_key, pack_key, pack_named
 from storage.packs.reader import PackReader
 
 PACK = PackId(study_uid=Uid("1.2.840.1"), revision=1)
@@ -325,3 +325,36 @@ def test_crc64_is_the_one_s3_and_azure_use() -> None:
     assert combine(crc64(b"1234"), crc64(b"56789"), 5) == crc64(b"123456789")
     assert from_header(to_header(5)) == 5
     assert from_header("AAAA-2") is None
+
+
+@pytest.mark.parametrize("container", TARS)
+@pytest.mark.parametrize("volume", [1, 2, 9999])
+def test_the_name_of_a_volume_says_which_one_it_is(container: Container, volume: int) -> None:
+    pack = replace(PACK, volume=volume)
+    key = pack_key(pack, container, "data")
+
+    assert pack_named(key) == (pack, container)
+    assert key.endswith(f".r0001{'' if volume == 1 else f'.v{volume:04d}'}.{container.value}")
+    assert index_key_beside(pack, container, key) == index_key(pack, "data")
+
+
+@pytest.mark.parametrize("name", ["r0001.v0001", "r0001.v0000", "r0001.v2", "r0001.v0002.v0003", "v0002"])
+def test_a_name_that_no_volume_has_is_no_pack(name: str) -> None:
+    assert pack_named(pack_key(PACK, Container.TAR).replace("r0001", name)) is None
+    assert pack_named(f"{pack_key(PACK, Container.P10)[:-1].replace('r0001', name)}/1.2/1.2.3.dcm") is None
+
+
+def test_an_index_says_which_volume_it_is_of_and_an_older_one_is_of_a_whole_study() -> None:
+    members = tuple(build(Container.TAR, [b"x" * 200])[1].members)
+    whole = Index(pack=PACK, container=Container.TAR, members=members)
+    volumes = [replace(whole, last=False), replace(whole, pack=replace(PACK, volume=2))]
+
+    assert b"volume" not in serialise_index(whole) and parse_index(serialise_index(whole), PACK).whole
+    for index in volumes:
+        assert parse_index(serialise_index(index), index.pack) == index
+        assert not index.whole
+    with pytest.raises(InvalidIndex):
+        parse_index(serialise_index(volumes[1]), PACK)
+    for field in (b'"volume":0', b'"volume":"2"', b'"volume":10000', b'"volume":true'):
+        with pytest.raises(InvalidIndex):
+            parse_index(serialise_index(volumes[1]).replace(b'"volume":2', field))

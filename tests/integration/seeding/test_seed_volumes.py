@@ -112,7 +112,8 @@ class Spread:
         return {each.number: serials[each.device] for each in self.shipment.ledger.volumes.places(delivery)}
 
     def root(self, serial: str) -> Path:
-        return next(root for root in self.shipment.roots if Device(root).serial == serial)
+        mounted = (root for root in self.shipment.roots if root.exists())
+        return next(root for root in mounted if Device(root).serial == serial)
 
     def rows(self, query: str) -> list[tuple]:
         with psycopg.connect(self.shipment.url) as conn:
@@ -309,3 +310,22 @@ def test_two_devices_that_claim_an_instance_are_told_and_only_one_is_brought_in(
     (damage,) = refused["damaged"]
     assert damage["what"] == "holds instances that volume 1 holds, too" and damage["instances"]
     assert not [key for key in far_side.objects() if ".v0002" in key]
+
+
+def test_what_a_lost_device_left_half_on_another_is_taken_off_when_that_is_sealed(spread: Spread) -> None:
+    shipment = spread.shipment
+    spread.give(shipment.ledger, count=16)
+    (first,) = spread.holders().values()
+    (second,) = (Device(root).serial for root in shipment.roots if list(root.rglob("*.v0002.tar")))
+    shipment.seal(first)
+    spread.root(first).rename(shipment.folder / "nowhere")
+    shipment.do("lost", str(shipment.file), first, "--note", "parcel", rc=2)
+    (problem,) = shipment.ledger.exceptions.list_open(kind="DEVICE_LOST")
+    shipment.ledger.exceptions.resolve(problem.exception_id, Resolution.RENEW, by="m.keller")
+    shipment.ledger.plan.step({})
+    assert spread.claim(shipment.ledger).revision == 2
+    shipment.deliver("1.2.3", spread.root(second))
+
+    shipment.seal(second)
+
+    assert [path.name for path in spread.root(second).rglob("*.tar")] == ["1.2.3.r0001.tar"]

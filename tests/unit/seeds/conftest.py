@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -147,3 +147,14 @@ def loaded(seed: Kit) -> Kit:
     seed.write(2, [5000, 512, 90_000], RAW)
     seed.write(3, [1])
     return seed
+
+
+@pytest.fixture
+def instance_of() -> Callable[..., tuple[InstanceFacts, bytes]]:
+    """`instance_of(study, number, size, syntax)`; test modules cannot import a conftest."""
+    return instance
+
+
+@pytest.fixture
+def no_journal() -> type[NoJournal]:
+    return NoJournal
