@@ -18,6 +18,7 @@ class IdentityCommands(CommandGroup):
         "listen": Entry("cluster.cli.identity_listen", "Take HL7 messages over MLLP into the ledger."),
         "refused": Entry("cluster.cli.identity_listen", "Write the messages that cannot be used to a file."),
         "show": Entry("cluster.cli.identity_files", "List the files that were read, or what a number has become."),
+        "forget": Entry("cluster.cli.identity_forget", "Take back a file that was imported by mistake."),
         "outbound": Entry("cluster.cli.identity_outbound", "Tell destinations of merges by HL7 messages."),
     }
 

@@ -114,7 +114,7 @@ def show(
             rows = [
                 {**asdict(file), "counts": file.reading == reading, "reading": None} for file in ledger.identity.files()
             ]
-            out.rows("files", ("kind", "name", "read_at", "messages", "events", "defects", "counts"), rows)
+            out.rows("files", ("file_id", "kind", "name", "read_at", "messages", "events", "defects", "counts"), rows)
             return
         asked = options.authorities().identifier(number, Assigner(namespace=issuer))
         if isinstance(asked, Conflict):

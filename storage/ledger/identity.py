@@ -32,6 +32,7 @@ from imaging.identity.events import (
     Unrelated,
 )
 from imaging.identity.people import Identifier, Person
+from storage.ledger.forgetting import FORGETTING, heard_digest
 from storage.ledger.pool import Connection, Pool, beside_a_run, translated
 
 ORDERS = "orders"
@@ -138,6 +139,7 @@ class Identity:
         `told` is read when `events` have come to their end.
         """
         with self._pool.transaction("put events") as conn:
+            conn.execute("select pg_advisory_xact_lock_shared(%s)", (FORGETTING,))
             file_id = _put_file(conn, head)
             conn.execute(
                 "create temp table told_event (like identity_event) on commit drop",
@@ -146,7 +148,7 @@ class Identity:
                 for event in events:
                     if not isinstance(event, Unrelated):
                         copy.write_row(_row_of(event, head, file_id))
-            fresh = _put_told(conn)
+            fresh = _put_told(conn, file_id)
             return _end_file(conn, file_id, fresh, told)
 
     @beside_a_run
@@ -155,14 +157,18 @@ class Identity:
     ) -> tuple[int, int]:
         """One message that came over a line is in the ledger: its events as those of the file `name`, to which further
         messages are added, and, where it cannot be used as it is, its octets too. File and how many events are new."""
-        head = FileHead(kind=Source.HL7, name=name, digest=blake3(f"heard\n{name}".encode()).digest(), reading=reading)
+        head = FileHead(kind=Source.HL7, name=name, digest=heard_digest(name), reading=reading)
         with self._pool.transaction("hear message") as conn:
+            conn.execute("select pg_advisory_xact_lock_shared(%s)", (FORGETTING,))
             row = conn.execute(_HEARD, (head.kind, head.name, head.digest, head.reading)).fetchone()
             assert row is not None  # an upsert without a condition returns its row
             file_id, defects = row
             fresh = 0
             for row in _in_order(_row_of(event, head, file_id) for event in events if not isinstance(event, Unrelated)):
-                fresh += conn.execute(_PUT_EVENT, row).rowcount
+                put = conn.execute(_PUT_EVENT, row).rowcount
+                fresh += put
+                if not put:
+                    conn.execute(_PUT_REPEAT, {"digest": row[0], "file": file_id})
             if refused is not None:
                 counts = Counter[str](defects) + Counter(refused.defects)
                 values = (blake3(refused.octets).digest(), list(refused.defects), refused.octets, REFUSED_KEPT)
@@ -221,13 +227,17 @@ def _in_order(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 
 @beside_a_run
-def _put_told(conn: Connection) -> int:
+def _put_told(conn: Connection, file_id: int) -> int:
     """How many of the events that were read are new. A savepoint of its own: the file is not read twice."""
     with translated("put events"), conn.transaction():
-        return conn.execute(
+        if conn.execute("select from hospital_file where forgotten_by is not null limit 1").fetchone() is not None:
+            conn.execute("update told_event set digest = digest_that_counts(digest)")
+        fresh = conn.execute(
             "insert into identity_event select distinct on (digest) * from told_event order by digest"
             " on conflict (digest) do nothing"
         ).rowcount
+        conn.execute(_PUT_REPEATS, {"file": file_id})
+        return fresh
 
 
 def _put_file(conn: Connection, head: FileHead) -> int:
@@ -237,7 +247,8 @@ def _put_file(conn: Connection, head: FileHead) -> int:
             (head.kind, head.name),
         )
     row = conn.execute(
-        "insert into hospital_file (kind, name, digest, reading, messages, events) values (%s, %s, %s, %s, 0, 0)"
+        "insert into hospital_file (kind, name, digest, reading, messages, events, repeats_kept)"
+        " values (%s, %s, %s, %s, 0, 0, true)"
         " returning file_id",
         (head.kind, head.name, head.digest, head.reading),
     ).fetchone()
@@ -353,7 +364,8 @@ copy told_event (digest, file_id, at, verb, kind, label, issuer, number, issuer_
   part, was, became, name, birth_date, sex) from stdin"""
 
 _HEARD = """
-insert into hospital_file (kind, name, digest, reading, messages, events) values (%s, %s, %s, %s, 1, 0)
+insert into hospital_file (kind, name, digest, reading, messages, events, repeats_kept)
+values (%s, %s, %s, %s, 1, 0, true)
 on conflict (kind, digest, reading) where replaced_at is null
   do update set messages = hospital_file.messages + 1, read_at = limosa_now()
 returning file_id, defects"""
@@ -361,7 +373,18 @@ returning file_id, defects"""
 _PUT_EVENT = """
 insert into identity_event (digest, file_id, at, verb, kind, label, issuer, number, issuer_2, number_2, issuer_3,
   number_3, part, was, became, name, birth_date, sex)
-values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict (digest) do nothing"""
+values (digest_that_counts(%s), %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+on conflict (digest) do nothing"""
+
+_PUT_REPEATS = """
+insert into told_again (digest, file_id)
+select distinct t.digest, %(file)s::bigint from told_event t join identity_event e using (digest)
+where e.file_id <> %(file)s on conflict do nothing"""
+
+_PUT_REPEAT = """
+insert into told_again (digest, file_id)
+select e.digest, %(file)s from identity_event e
+where e.digest = digest_that_counts(%(digest)s) and e.file_id <> %(file)s on conflict do nothing"""
 
 _PUT_REFUSED = """
 insert into refused_message as r (digest, defects, octets)

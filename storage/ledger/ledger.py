@@ -17,6 +17,7 @@ from storage.ledger.dose import Doses
 from storage.ledger.exceptions import Exceptions
 from storage.ledger.facts import Facts
 from storage.ledger.files import Files
+from storage.ledger.forgetting import Forgetting
 from storage.ledger.identity import Identity
 from storage.ledger.inventory import Inventory
 from storage.ledger.job import JobLock, Jobs
@@ -60,6 +61,7 @@ class Ledger:
         self.doses = Doses(self._pool)
         self.audits = Audits(self._pool)
         self.identity = Identity(self._pool)
+        self.forgetting = Forgetting(self._pool)
         self.decisions = Decisions(self._pool)
         self.outbound = Outbound(self._pool)
         self.exceptions = Exceptions(self._pool)

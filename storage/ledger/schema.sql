@@ -566,6 +566,11 @@ create table hospital_file (
   digest bytea not null,
   reading text not null,
   defects jsonb not null default '{}',
+  forgotten_by text,
+  forgotten_why text,
+  -- False for files that were read before repeats were kept: what they told again nobody knows.
+  repeats_kept boolean not null default false,
+  constraint forgotten_is_replaced check (forgotten_by is null or replaced_at is not null),
   constraint file_kind_is_known check (kind in ('hl7', 'crosswalk', 'manual', 'snapshot', 'orders')),
   constraint file_digest_is_blake3 check (octet_length(digest) = 32)
 );
@@ -597,6 +602,29 @@ create table identity_event (
 create index identity_event_of_file on identity_event (file_id);
 create trigger identity_event_is_fixed before update or delete on identity_event
   for each row execute function refuse_change();
+
+-- Events that a file of messages told after another one had.
+create table told_again (
+  digest bytea not null,
+  file_id bigint not null references hospital_file,
+  primary key (digest, file_id)
+);
+
+-- Under which digest an event is told that a forgotten file had told under this one.
+create function digest_that_counts(digest bytea) returns bytea language plpgsql stable as $$
+declare
+  found bigint;
+begin
+  loop
+    select e.file_id into found from identity_event e join hospital_file f using (file_id)
+    where e.digest = digest_that_counts.digest and f.forgotten_by is not null;
+    if found is null then
+      return digest;
+    end if;
+    digest := sha256(digest || int8send(found));
+  end loop;
+end
+$$;
 
 -- One line of the RIS's list of orders.
 create table ordered (

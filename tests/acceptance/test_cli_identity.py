@@ -107,3 +107,23 @@ def test_what_cannot_be_used_is_told_without_its_value(world: Any, tmp_path: Pat
 
     assert (again.returncode, again.stderr) == (2, done.stderr)
     assert "True" in again.stdout
+
+
+def test_a_file_taken_back_counts_no_more_and_may_be_read_again(world: Any, tmp_path: Path) -> None:
+    job, table = str(world.file), tmp_path / "mistaken.csv"
+    table.write_text("old_issuer,old_id,new_issuer,new_id,kind\nNORTH,9001,NORTH,9002,merge\n")
+    world.run("identity", "import", job, str(table))
+    [number] = [
+        str(file["file_id"])
+        for file in json.loads(world.run("identity", "show", job, "--json"))
+        if file["name"] == table.name
+    ]
+
+    asked = world.run("identity", "forget", job, number, rc=1)
+    told = json.loads(world.run("identity", "forget", job, number, "--yes", "--reason", "test system", "--json"))
+    again = world.run("identity", "forget", job, number, "--yes", rc=1)
+
+    assert "mistaken.csv (crosswalk, 1 events) will not count any more. Nobody can be asked here: add --yes." in asked
+    assert (told["name"], told["events"], told["kept"]) == (table.name, 1, 0)
+    assert f"no file {number} counts; `limosa identity show {job}` lists those that do" in again
+    assert json.loads(world.run("identity", "import", job, str(table), "--json"))[0]["events"] == 1

@@ -25,6 +25,7 @@ from imaging.identity.events import (
 )
 from imaging.identity.order import replayed, replayed_in_turn
 from imaging.identity.people import Identifier, Person
+from storage.ledger.forgetting import Unforgettable
 from storage.ledger.identity import FileHead, Told
 
 OPTIONS = IdentityOptions(issuers=({"name": "NORTH", "aliases": ("NH",)}, {"name": "SOUTH"}), default_issuer="NORTH")
@@ -114,6 +115,47 @@ def test_events_that_a_second_file_tells_again_are_there_once(world, reader, mer
     assert (first.messages, first.events, second.messages, second.events) == (2, 4, 2, 2)
     assert world.sql("select count(*) from identity_event") == [(6,)]
     assert len(told()) == 6
+
+
+def test_a_forgotten_file_takes_with_it_what_nobody_else_told(world, reader, merges, told) -> None:
+    first = merges("a.hl7", ("1", "2"), ("3", "4"))
+    reader.read(first, None)
+    reader.read(merges("b.hl7", ("1", "2"), ("5", "6")), None)
+    reader.read(merges("c.hl7", ("1", "2")), None)
+    numbers = {file.name: file.file_id for file in world.ledger.identity.files()}
+
+    gone = world.ledger.forgetting.forget(numbers["a.hl7"], by="keller", why="test system")
+
+    assert (gone.name, gone.events, gone.kept) == ("a.hl7", 2, 2)
+    assert merged(told()) == [("1", "2"), ("5", "6")]
+    world.ledger.forgetting.forget(numbers["b.hl7"], by="keller", why="")
+    assert merged(told()) == [("1", "2")]
+    assert reader.read(first, None).events == 2
+    assert merged(told()) == [("1", "2"), ("3", "4")]
+    world.ledger.forgetting.forget(numbers["c.hl7"], by="keller", why="")
+    assert merged(told()) == [("1", "2"), ("3", "4")]
+    assert world.sql("select name, forgotten_by, forgotten_why from hospital_file where file_id = %s", numbers["a.hl7"])
+
+
+def test_what_nobody_could_give_again_is_not_forgotten(world, reader, merges) -> None:
+    file_id, _ = world.ledger.identity.hear("heard-2026-11-30.hl7", READING, EVENTS[:1], None)
+    reader.read(merges("a.hl7", ("1", "2")), None)
+    reader.read(merges("b.hl7", ("1", "2"), end="\n"), None)
+    first, second = sorted(file.file_id for file in world.ledger.identity.files() if file.file_id != file_id)
+    world.sql("update hospital_file set repeats_kept = false returning 1")
+
+    with pytest.raises(Unforgettable, match="came over a line"):
+        world.ledger.forgetting.forget(file_id, by="keller", why="")
+    with pytest.raises(Unforgettable, match=r"an earlier release read b\.hl7 \(\d+\) after a\.hl7"):
+        world.ledger.forgetting.forget(first, by="keller", why="")
+    assert world.ledger.forgetting.forget(second, by="keller", why="").name == "b.hl7"
+    with pytest.raises(Unforgettable, match="no file"):
+        world.ledger.forgetting.forget(second, by="keller", why="")
+
+
+def merged(events: tuple[IdentityEvent, ...]) -> list[tuple[str, str]]:
+    """Old and new number of each merge."""
+    return sorted((event.old.value, event.new.value) for event in events if isinstance(event, Merge))
 
 
 def test_the_same_file_is_read_once(reader, merges) -> None:

@@ -1,0 +1,104 @@
+"""Files of the hospital that a person takes back: what only they told does not count any more."""
+
+from dataclasses import dataclass
+
+from blake3 import blake3
+
+from storage.ledger.pool import Pool
+
+HL7 = "hl7"
+
+FORGETTING = 0x9_1A6
+"""Key of the advisory lock that a file being forgotten holds alone, and files being read together: what one of them
+tells again must not be seen by neither."""
+
+
+class Unforgettable(Exception):
+    """Nothing was forgotten; the sentence says why and what to do first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    """What became of one file."""
+
+    file_id: int
+    kind: str
+    name: str
+    events: int
+    """Events, or orders, that do not count any more."""
+    kept: int
+    """Events of it that another file had told as well, and that count as that one's."""
+
+
+class Forgetting:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def forget(self, file_id: int, *, by: str, why: str) -> Forgotten:
+        """The file counts no more, and may be read again. Decisions are as they were until the next plan.
+
+        Raises
+        ------
+        Unforgettable
+            There is no such file that counts; it came over a line; or nobody knows what a later file told again.
+        """
+        with self._pool.transaction("forget file") as conn:
+            conn.execute("select pg_advisory_xact_lock(%s)", (FORGETTING,))
+            row = conn.execute(
+                "select kind, name, digest, events from hospital_file where file_id = %s and replaced_at is null"
+                " for update",
+                (file_id,),
+            ).fetchone()
+            if row is None:
+                raise Unforgettable(f"no file {file_id} counts")
+            kind, name, digest, events = row
+            if bytes(digest) == heard_digest(name):
+                raise Unforgettable(f"{name} came over a line: nobody would send it again")
+            if kind == HL7:
+                unknown = conn.execute(_UNKNOWN, (file_id,)).fetchall()
+                if unknown:
+                    told = ", ".join(f"{other} ({number})" for number, other in unknown)
+                    raise Unforgettable(
+                        f"an earlier release read {told} after {name}, and nobody knows what they told again: forget "
+                        "them first, the last one first, and import them anew afterwards"
+                    )
+            conn.execute(
+                "update hospital_file set replaced_at = limosa_now(), forgotten_by = %s, forgotten_why = %s"
+                " where file_id = %s",
+                (by, why, file_id),
+            )
+            kept = conn.execute(_HAND_OVER, (file_id,)).rowcount
+            conn.execute(_REPEATS, (file_id,))
+        return Forgotten(file_id=file_id, kind=kind, name=name, events=events - kept, kept=kept)
+
+
+def heard_digest(name: str) -> bytes:
+    """In place of the digest of a file that grows by messages that come over a line."""
+    return blake3(f"heard\n{name}".encode()).digest()
+
+
+_UNKNOWN = """
+select file_id, name from hospital_file
+where kind = 'hl7' and replaced_at is null and not repeats_kept and file_id > %s
+order by file_id desc"""
+
+_HAND_OVER = """
+with heir as (
+  select a.digest, min(a.file_id) as file_id
+  from identity_event e join told_again a using (digest) join hospital_file f on f.file_id = a.file_id
+  where e.file_id = %s and f.replaced_at is null group by 1)
+insert into identity_event (digest, file_id, at, verb, kind, label, issuer, number, issuer_2, number_2, issuer_3,
+  number_3, part, was, became, name, birth_date, sex)
+select digest_that_counts(e.digest), h.file_id, at, verb, kind, label, issuer, number, issuer_2, number_2, issuer_3,
+  number_3, part, was, became, name, birth_date, sex
+from identity_event e join heir h using (digest)"""
+
+_REPEATS = """
+with heir as (
+  select a.digest, min(a.file_id) as file_id
+  from identity_event e join told_again a using (digest) join hospital_file f on f.file_id = a.file_id
+  where e.file_id = %s and f.replaced_at is null group by 1)
+insert into told_again (digest, file_id)
+select digest_that_counts(a.digest), a.file_id
+from told_again a join heir h using (digest) where a.file_id > h.file_id
+on conflict do nothing"""
