@@ -33,6 +33,8 @@ class Task:
     container: str = Container.TAR
     endpoint: str = ""
     bucket: str = ""
+    disk_key: str = ""
+    """The file with the key that what is written is encrypted with; empty: it is not."""
     lanes: int = 1
     """Studies written at once."""
     ledger: str = ""

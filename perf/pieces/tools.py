@@ -18,6 +18,8 @@ COMMANDS = {
     "tar": "for d in *; do tar -cf - $d | cat > $OUT/$d.tar; done",
     "tar-zstd": "for d in *; do tar -cf - $d | zstd -q -1 > $OUT/$d.tar.zst; done",
     "cp-sync": "cp -r . $OUT && sync -f $OUT",
+    "tar-openssl-sync": "for d in *; do tar -cf - $d | openssl enc -aes-256-ctr -pbkdf2 -pass file:$KEY > $OUT/$d.enc;"
+    " done; sync -f $OUT",
     "tar-zstd-sync": "for d in *; do tar -cf - $d | zstd -q -1 > $OUT/$d.tar.zst; done; sync -f $OUT",
 }
 UPLOADERS = 4
@@ -26,7 +28,7 @@ CHUNK = 16 << 20
 
 def run(task: Task) -> None:
     """The command line was run in the folder of files. Raises `CalledProcessError`."""
-    environment = {"OUT": task.out, "PATH": "/usr/bin:/bin"}
+    environment = {"OUT": task.out, "KEY": task.disk_key, "PATH": "/usr/bin:/bin"}
     subprocess.run(["/bin/sh", "-e", "-c", COMMANDS[task.how]], cwd=task.files, env=environment, check=True)
 
 

@@ -18,6 +18,7 @@ from storage.sinks.device import Device
 from storage.sinks.open import open_sink
 from storage.sinks.options import S3Options, SeedOptions
 from storage.sinks.protocol import Sink
+from storage.sinks.unlocking import label_of
 
 SEED_RESERVE = 1 << 20
 
@@ -55,8 +56,10 @@ def sink_of(task: Task) -> Sink:
         given = {"name": "cloud", "endpoint_url": task.endpoint, "bucket": task.bucket}
         options = S3Options.model_validate(given | {"access_key": f"env:{ACCESS}", "secret_key": f"env:{SECRET}"})
     else:
-        Device(Path(task.out))
-        options = SeedOptions.model_validate({"name": "seed", "devices": [task.out], "reserve": SEED_RESERVE})
+        key = f"file:{task.disk_key}" if task.disk_key else None
+        Device(Path(task.out), label_of(key))
+        given = {"name": "seed", "devices": [task.out], "reserve": SEED_RESERVE, "disk_key": key}
+        options = SeedOptions.model_validate(given)
     return open_sink(options)
 
 

@@ -4,6 +4,7 @@ from perf.harness import Scenario
 from perf.scenarios import (
     associations,
     bare,
+    enciphering,
     end_to_end,
     fetching,
     memory,
@@ -25,6 +26,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *end_to_end.SCENARIOS,
     *associations.SCENARIOS,
     *writing.SCENARIOS,
+    *enciphering.SCENARIOS,
     *uploading.SCENARIOS,
     *fetching.SCENARIOS,
     *settling.SCENARIOS,

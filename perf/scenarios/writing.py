@@ -99,7 +99,7 @@ class Writing:
     def prepare(self) -> None:
         if not MEMORY_FOLDER.is_dir():
             raise NotRun(f"no {MEMORY_FOLDER} here")
-        for tool in ("zstd", "rclone"):
+        for tool in ("zstd", "rclone", "openssl"):
             if tool in self._task["how"] and shutil.which(tool) is None:
                 raise NotRun(f"{tool} is not installed")
         _ = self._files.folder
@@ -174,12 +174,13 @@ def digests(paths: list[Path]) -> Iterator[bytes]:
     for path in paths:
         if path.name.endswith((".tar", ".tar.zst")):
             with path.open("rb") as file:
-                yield from _members(file, compressed=path.suffix == ".zst")
+                yield from members(file, compressed=path.suffix == ".zst")
         elif path.suffix == ".dcm":
             yield blake3(path.read_bytes()).digest()
 
 
-def _members(file: IO[bytes], compressed: bool) -> Iterator[bytes]:
+def members(file: IO[bytes], *, compressed: bool) -> Iterator[bytes]:
+    """BLAKE3 of every Part-10 file in a tar, which is read as a stream."""
     stream: Any = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) if compressed else file
     with tarfile.open(fileobj=stream, mode="r|") as tar:
         for member in tar:
