@@ -13,6 +13,7 @@ from storage.errors import AlreadyThere, DeviceFull, Rejected, Retryable, SinkFu
 from storage.packs.model import Container
 from storage.packs.naming import pack_key
 from storage.packs.reader import PackReader
+from storage.packs.volumes import pack_reader
 from storage.seeds.profiles import PROFILES, ProfileName
 from storage.sinks.device import PAYLOAD, Device
 from storage.sinks.options import SeedOptions
@@ -104,6 +105,28 @@ def test_a_disk_that_fills_up_keeps_no_partial_pack_and_the_next_takes_the_study
         mine = [study.pack for study, on in zip(studies, held, strict=True) if on == device]
         keys = {pack_key(pack, Container.TAR, PAYLOAD) for pack in mine}
         assert {name for name in files_of(root) if "/studies/" in name} == keys
+
+
+@pytest.mark.devices
+@pytest.mark.parametrize("announced", [True, False], ids=["announced", "of unknown size"])
+@pytest.mark.parametrize("system", list(FileSystem))
+def test_a_study_larger_than_every_disk_fills_one_after_another(
+    new_disk: NewDisk, kit: SimpleNamespace, system: FileSystem, announced: bool
+) -> None:
+    roots = [new_disk(system).mount / name for name in ("one", "two", "three")]
+    sink = sink_of(*roots)
+    study, journal = kit.Study([MIB] * (Device(roots[0]).free() * 12 // (5 * MIB))), kit.Journal()
+    writer = sink.writer(study.pack, Container.TAR, announced * len(study.instances) * MIB, journal, None)
+
+    study.feed(writer)
+    receipt = writer.finish()
+
+    assert len({volume.device for volume in receipt.volumes}) == len(receipt.volumes) == 3
+    assert "reset" not in journal.calls, "a disk was fuller than it had said"
+    got = pack_reader(sink, study.pack, receipt).walk()
+    assert {member.facts.sop_uid: b"".join(pieces) for member, pieces in got} == {
+        uid: content for uid, (_, content) in study.instances.items()
+    }
 
 
 def test_a_disk_that_is_pulled_out_loses_nothing_that_was_finished(
