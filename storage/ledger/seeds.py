@@ -155,14 +155,10 @@ class Seeds:
             )
 
     def unfinished(self, device_id: str) -> frozenset[str]:
-        """Keys of packs that are still being written on the device; of a study that is no more, sealing takes off what
-        is there."""
+        """Keys of packs that are still being written on the device, or that have ended there with a file and go on
+        there; of a study that is no more, sealing takes off what is there."""
         with self._pool.transaction("list unfinished packs") as conn:
-            rows = conn.execute(
-                "select u.key from upload u join delivery d using (delivery_id)"
-                " where u.device = %s and d.state <> 'void'",
-                (device_id,),
-            )
+            rows = conn.execute(_UNFINISHED, {"device": device_id})
             return frozenset(row[0] for row in rows)
 
     def damaged(self, pack: ShippedPack, problem: Problem, *, by: str) -> int:
@@ -341,6 +337,14 @@ select v.device_id, x.name as destination, v.path_label, v.state, v.changed_at, 
 from device v join destination x using (destination_id) left join seal l using (device_id)
 left join pack p on p.device = v.device_id
 group by v.device_id, x.name, l.device_id order by x.name, v.path_label, v.device_id"""
+
+_UNFINISHED = """
+select u.key from upload u join delivery d using (delivery_id) where u.device = %(device)s and d.state <> 'void'
+union all
+select v.key from volume v join delivery d using (delivery_id)
+where v.device = %(device)s and v.ended = 'file' and d.state = 'pending'
+  and not exists (select from upload u where u.delivery_id = v.delivery_id)
+  and not exists (select from volume w where w.delivery_id = v.delivery_id and w.number > v.number)"""
 
 _PACKS = """
 select d.delivery_id, d.study_key, s.study_uid, d.revision, d.revision = s.revision as current, r.volume,

@@ -205,6 +205,23 @@ def test_an_instance_that_nothing_takes_is_named_and_leaves_nothing_unfinished(
     assert journal.row is None or (journal.row.key == "" and len(journal.row.volumes) == 1)
 
 
+def test_a_file_system_that_takes_no_such_file_is_told_with_the_setting(
+    tmp_path: Path, kit: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, journal = kit.Study([MIB] * 4), kit.Journal()
+
+    def fat(descriptor: int, piece: bytes) -> None:
+        raise OSError(errno.EFBIG, "too big")
+
+    monkeypatch.setattr(pack_file, "write_all", fat)
+
+    with pytest.raises(Rejected, match="largest_file") as caught:
+        written(sink_of(tmp_path), study, journal)
+
+    assert (caught.value.code, journal.row) == ("EFBIG", None)
+    assert sorted(packs_on(tmp_path).values()) == [[], [], []]
+
+
 def test_a_study_too_large_for_one_file_is_several_on_one_device(tmp_path: Path, kit: SimpleNamespace) -> None:
     study, journal = kit.Study([MIB] * 5), kit.Journal()
     sink = sink_of(tmp_path, largest_file=2 * MIB + 200_000)
