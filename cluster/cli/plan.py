@@ -1,5 +1,6 @@
 """plan: decide whose every study is and what its accession number becomes, before anything moves."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -13,10 +14,12 @@ from cluster.cli.identity_files import identity_of
 from cluster.job import load_job
 from cluster.output import Output
 from cluster.planning.carry import make_revisions, planner_of
-from cluster.planning.classes import CLASSES
+from cluster.planning.changed import in_words
+from cluster.planning.classes import classes_for
 from cluster.planning.decide import PlanReport
 from cluster.registry import register_job
 from cluster.services import open_ledger
+from storage.ledger.deciding_records import PlanClass, PlannedChange
 
 VERDICTS = ("auto", "auto_note", "review", "conflict")
 
@@ -27,10 +30,11 @@ def add_to(app: typer.Typer) -> None:
         **texts(
             "Decide whose every study is, and show or apply it.",
             "limosa plan move.toml",
-            "limosa plan move.toml --apply --json",
-            more="Without --apply nothing is changed. Verdicts: auto moves, auto_note moves and is listed, review and "
-            "conflict are held until a person decides or the hospital tells more. `run` plans of its own accord. Ends "
-            "with 2 when studies are held.",
+            "limosa plan move.toml --apply --list 100",
+            more="Without --apply nothing is changed. --list tells study by study what changes in kind, without any "
+            "patient's data. Verdicts: auto moves, auto_note moves and is listed, review and conflict are held until a "
+            "person decides or the hospital tells more. `run` plans of its own accord. Ends with 2 when studies are "
+            "held.",
         ),
     )(plan)
 
@@ -38,6 +42,9 @@ def add_to(app: typer.Typer) -> None:
 def plan(
     job_file: JobFile,
     apply: Annotated[bool, typer.Option("--apply", help="Carry it out: hold, release, renew.")] = False,
+    listed: Annotated[
+        int, typer.Option("--list", min=0, metavar="N", help="Also list N studies whose decision is new or another.")
+    ] = 0,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> int:
@@ -48,12 +55,12 @@ def plan(
         planner = planner_of(
             job, ledger, registered, lambda studies: tell("plan", f"{studies} studies decided", studies=studies)
         )
-        report = planner.apply() if apply else planner.preview()
+        report = planner.apply(listed) if apply else planner.preview(listed)
         if apply:
             tell("revisions", "making revisions")
             make_revisions(job, ledger)
     out = printer(as_json)
-    out.record(document(report)) if as_json else _show(report, out)
+    out.record(document(report)) if as_json else _show(report, out, classes_for(job.accession))
     return Exit.EXCEPTIONS if held(report) else Exit.DONE
 
 
@@ -70,6 +77,7 @@ def document(report: PlanReport) -> dict[str, Any]:
         "accepted": report.tally.accepted,
         "verdicts": {verdict: report.tally.verdicts.get(verdict, 0) for verdict in VERDICTS},
         "classes": dict(report.tally.classes),
+        "changes": [asdict(one) for one in report.changes],
         "events": report.events,
         "notices": report.notices,
         "orders": report.orders,
@@ -79,13 +87,22 @@ def document(report: PlanReport) -> dict[str, Any]:
     }
 
 
-def _show(report: PlanReport, out: Output) -> None:
+def _in_words(change: PlannedChange) -> dict[str, Any]:
+    return asdict(change) | {"headers": in_words(change.headers), "differs": in_words(change.differs)}
+
+
+def _show(report: PlanReport, out: Output, classes: Sequence[PlanClass]) -> None:
     verdicts = [{"verdict": one, "studies": report.tally.verdicts.get(one, 0)} for one in VERDICTS]
     out.rows("verdicts", ("verdict", "studies"), verdicts)
-    known = {one.kind: one.verdict for one in CLASSES}
+    known = {one.kind: one.verdict for one in classes}
     rows = [{"class": kind, "verdict": known[kind], "studies": count} for kind, count in report.tally.classes.items()]
     if rows:
         out.rows("classes", ("class", "verdict", "studies"), rows)
+    if report.changes:
+        columns = ("study_uid", "why", "verdict", "classes", "headers", "differs")
+        out.rows("changed", columns, [_in_words(one) for one in report.changes])
+        if (count := report.tally.changed) > len(report.changes):
+            out.say(f"{len(report.changes)} of {count} are listed; --list {count} lists all.")
     if report.orders:
         out.rows("orders", ("fit", "studies"), [{"fit": fit, "studies": n} for fit, n in report.fits.items()])
     told = f"{report.tally.studies} studies, {report.events} events"

@@ -68,6 +68,9 @@ def show(job_file: JobFile, study_uid: StudyUid, as_json: AsJson = False) -> Non
         out.record(_row(row) | {"custody": [asdict(entry) for entry in chain]})
         return
     out.record(_row(row))
+    columns = ("destination", "state")
+    deliveries = zip(row.destinations, row.states, strict=True)
+    out.rows("deliveries", columns, [dict(zip(columns, one, strict=True)) for one in deliveries])
     out.rows("custody", ("seq", "at", "event", "actor"), [asdict(entry) for entry in chain])
 
 

@@ -25,7 +25,7 @@ from imaging.accession.rules import Accession, Origin
 from imaging.identity.graph import Graph, build
 from imaging.identity.people import Identifier
 from storage.ledger.deciding import Deciding
-from storage.ledger.deciding_records import ListedStudy, PlanApplied, PlanTally
+from storage.ledger.deciding_records import ListedStudy, PlanApplied, PlannedChange, PlanTally
 from storage.ledger.identity import ORDERS, HospitalFile
 from storage.ledger.ledger import Ledger
 
@@ -45,6 +45,8 @@ class PlanReport:
     """How studies and orders go together; empty without orders."""
     rules: str
     """Fingerprint of everything that decides, but for the hospital's files."""
+    changes: tuple[PlannedChange, ...] = ()
+    """Studies whose decision is new or another one, as many as were asked for."""
     notices: dict[str, int] = field(default_factory=dict[str, int])
     """Events that changed nothing, by kind."""
     applied: PlanApplied | None = None
@@ -80,23 +82,23 @@ class Planner:
         }
         self.fingerprint = blake3(json.dumps(self._rules, sort_keys=True).encode("ascii")).hexdigest()[:32]
 
-    def preview(self) -> PlanReport:
-        """The plan as it would be; nothing is changed. Raises `PlanRefused`."""
+    def preview(self, listed: int = 0) -> PlanReport:
+        """The plan as it would be, with up to `listed` of its studies; nothing is changed. Raises `PlanRefused`."""
         with self._session(applies=False) as session:
-            return self._decide(session)
+            return self._decide(session, listed)
 
-    def apply(self) -> PlanReport:
+    def apply(self, listed: int = 0) -> PlanReport:
         """The plan holds: studies that are held have their exceptions, studies whose decision changed wait for a
         revision. Raises `PlanRefused`."""
         with self._session(applies=True) as session:
-            report = self._decide(session)
+            report = self._decide(session, listed)
             report.applied = session.apply(self.fingerprint, self._rules)
             return report
 
     def _session(self, *, applies: bool) -> Any:
         return self._ledger.decisions.plan(self._source_id, classes_for(self._accession), applies=applies)
 
-    def _decide(self, session: Deciding) -> PlanReport:
+    def _decide(self, session: Deciding, listed: int) -> PlanReport:
         files = self._ledger.identity.files()
         stale = self._ledger.identity.unread(self._reading)
         if stale:
@@ -125,6 +127,7 @@ class Planner:
             self._compare(session)
         return PlanReport(
             tally=session.settle(),
+            changes=session.changes(listed) if listed else (),
             events=count.seen,
             orders=sum(file.events for file in files if file.kind == ORDERS) if ordered else 0,
             fits=dict(sorted(rules.fits.items())),

@@ -11,9 +11,18 @@ from typing import Any
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from storage.ledger.deciding_records import DecidedStudy, ListedStudy, NumberRow, PlanApplied, PlanClass, PlanTally
+from storage.ledger.deciding_records import (
+    DecidedStudy,
+    ListedStudy,
+    NumberRow,
+    PlanApplied,
+    PlanClass,
+    PlannedChange,
+    PlanTally,
+)
 from storage.ledger.deciding_sql import (
     ACCEPTED,
+    CHANGES,
     CLOSE,
     COLLIDE,
     COLLIDE_FURTHER,
@@ -138,6 +147,11 @@ class Deciding:
         self._conn.execute("create index on deciding (study_key)")
         self._conn.execute("analyze deciding")
         return self._tally()
+
+    def changes(self, limit: int) -> tuple[PlannedChange, ...]:
+        """The first studies whose decision is new or another one; to be asked for before the plan is applied."""
+        rows = self._conn.cursor(row_factory=class_row(PlannedChange)).execute(CHANGES, (limit,))
+        return tuple(rows)
 
     def _tally(self) -> PlanTally:
         verdicts = self._conn.execute("select verdict, count(*) from deciding group by 1").fetchall()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from imaging.uid import Uid
 from storage.ledger.records import Json, Severity
 
 
@@ -95,6 +96,22 @@ class PlanTally:
     """Classes that a person has let pass, all studies together."""
     changed: int
     """Studies whose decision is new or another one than before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedChange:
+    """A study whose decision is new or another one than before. None of it tells a patient's data."""
+
+    study_uid: Uid
+    why: str
+    """new, held (that was not), released (that was held) or changed."""
+    verdict: str
+    classes: list[str]
+    """What is odd about it and was not accepted."""
+    headers: list[str]
+    """What its headers shall say another thing about than the archive's list does: keys of its decision."""
+    differs: list[str]
+    """In what the decision differs from the one before: keys of it; empty where it is new."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -82,6 +82,25 @@ select count(*), coalesce(sum(cardinality(accepted)), 0)::bigint,
   count(*) filter (where h.digest is distinct from d.digest or h.held is distinct from d.held)
 from deciding d left join decision h using (study_key)"""
 
+# Names are compared without the ends that mean nothing, as they are when headers are rewritten.
+CHANGES: Final = """
+select s.study_uid, d.verdict, d.open as classes,
+  case when h.study_key is null then 'new' when h.held and not d.held then 'released'
+       when d.held and not h.held then 'held' else 'changed' end as why,
+  array_remove(array[
+    case when c -> 'patient' ->> 1 <> coalesce(btrim(s.patient_id), '') or c -> 'asked' <> c -> 'patient'
+      then 'patient' end,
+    case when rtrim(c -> 'person' ->> 'name', '^= ') <> rtrim(coalesce(s.patient_name, ''), '^= ')
+      then 'person.name' end,
+    case when c -> 'person' ->> 'birth_date' <> coalesce(s.birth_date, '') then 'person.birth_date' end,
+    case when c -> 'person' ->> 'sex' <> coalesce(s.sex, '') then 'person.sex' end,
+    case when exists (select from jsonb_array_elements(c -> 'accessions') r where r ->> 0 <> r ->> 2)
+      then 'accessions' end], null) as headers,
+  case when h.study_key is null then '{}' else differing_keys(h.content, d.content) end as differs
+from (select *, content as c from deciding) d join study s using (study_key) left join decision h using (study_key)
+where h.digest is distinct from d.digest or h.held is distinct from d.held
+order by d.study_key limit %s"""
+
 DECIDE: Final = """
 insert into decision as h (study_key, held, verdict, rules, digest, classes, content, evidence)
 select study_key, held, verdict, %(rules)s, digest, classes, content, evidence from deciding

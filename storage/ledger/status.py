@@ -66,6 +66,8 @@ class StudyRow:
     recount: bool
     priority: int
     patient_id: str | None
+    issuer: str | None
+    """Of the patient's number, as the archive names it."""
     patient_name: str | None
     accession: str | None
     study_date: str | None
@@ -76,6 +78,8 @@ class StudyRow:
     """As written in the current revision."""
     states: tuple[DeliveryState, ...]
     """Of the current revision's deliveries."""
+    destinations: tuple[str, ...]
+    """Where these go, in the same order."""
 
     @property
     def status(self) -> StudyStatus:
@@ -227,8 +231,10 @@ class Status:
 
 # The case says what `lifecycle.study_status` says; a test holds the two together.
 _STUDIES = """
-select s.study_key, s.study_uid, s.revision, s.state, s.recount, s.priority, s.patient_id, s.patient_name, s.accession,
-  s.study_date, s.modalities, s.instance_count, r.instances, d.states
+select s.study_key, s.study_uid, s.revision, s.state, s.recount, s.priority, s.patient_id, s.issuer, s.patient_name,
+  s.accession, s.study_date, s.modalities, s.instance_count, r.instances, d.states,
+  array(select x.name from delivery v join destination x using (destination_id)
+        where v.study_key = s.study_key and v.revision = s.revision order by v.destination_id) as destinations
 from study s left join study_revision r on r.study_key = s.study_key and r.revision = s.revision
 cross join lateral (
   select array(select d.state from delivery d where d.study_key = s.study_key and d.revision = s.revision

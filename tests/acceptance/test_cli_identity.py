@@ -43,7 +43,8 @@ def test_a_plan_is_looked_at_applied_and_decided_by_people(world: Any, hospital:
     job = str(world.file)
     faulty = {uid for uid, kinds in hospital.planted.items() if kinds}
 
-    looked = plan(world)
+    looked = plan(world, "--list", "100")
+    told = world.run("plan", job, "--list", "7", rc=2)
     applied = plan(world, "--apply")
     world.run("exceptions", "export", job, str(tmp_path / "all.json"))
     exported = json.loads((tmp_path / "all.json").read_text())
@@ -55,6 +56,10 @@ def test_a_plan_is_looked_at_applied_and_decided_by_people(world: Any, hospital:
 
     assert (looked["verdicts"], looked["classes"]) == (applied["verdicts"], applied["classes"])
     assert looked["applied"] is None
+    assert [row["why"] for row in looked["changes"]] == ["new"] * 60
+    assert applied["changes"] == []
+    assert "7 of 60 are listed; --list 60 lists all." in told
+    assert "name, birth date, accession number" in told
     assert applied["applied"]["decided"] == 60
     assert {row["study_uid"] for row in exported} == faulty
     assert [row["kind"] for row in mine] == ["DEMOGRAPHIC_REVIEW"] * 2
@@ -70,8 +75,9 @@ def test_what_the_plan_proposes_no_more_is_not_accepted_and_the_next_command_is_
     plan(world, "--apply")
     seen = json.loads(world.run("exceptions", "list", job, "--kind", "DEMOGRAPHIC_CONFLICT", "--json"))[0]
     shown = json.loads(world.run("exceptions", "show", job, str(seen["exception_id"]), "--json"))
-    patient = json.loads(world.run("studies", "show", job, seen["study_uid"], "--json"))["patient_id"]
-    (tmp_path / "snapshot.csv").write_text(f"issuer,id,name,birth_date,sex\nNORTH,{patient},Quux^Zeno,19111111,M\n")
+    row = json.loads(world.run("studies", "show", job, seen["study_uid"], "--json"))
+    number = f"{row['issuer'] or 'NORTH'},{row['patient_id']}"
+    (tmp_path / "snapshot.csv").write_text(f"issuer,id,name,birth_date,sex\n{number},Quux^Zeno,19111111,M\n")
     world.run("identity", "import", job, str(tmp_path / "snapshot.csv"), "--as", "snapshot")
     plan(world, "--apply")
 

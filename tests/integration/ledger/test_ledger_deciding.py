@@ -39,6 +39,36 @@ def test_a_plan_that_is_only_looked_at_changes_nothing(world, give, planner, ste
     assert step() == 0
 
 
+def test_what_a_plan_changes_is_told_study_by_study_in_kind_and_without_a_value(world, give, planner) -> None:
+    rules = {"rules": [{"name": "pad", "steps": [{"pad": 8}]}]}
+    give("crosswalk.csv", HEAD + "NORTH,7,NORTH,1,merge\n")
+    world.discover("1.1", **(JANE | {"patient_id": "7"}), accession="17")
+    world.discover("1.2", **MAX, accession="00000018")
+    world.discover("1.3", **ANN, accession="00000019")
+    first = planner(rules).apply(listed=9).changes
+    give("crosswalk.csv", HEAD + "NORTH,7,NORTH,4,merge\nNORTH,2,NORTH,3,merge\n")
+    give("late.csv", "issuer,id,name,birth_date,sex\nNORTH,4,Noe^Jane,19700101,F\n")
+
+    second = planner(rules).preview(listed=9).changes
+
+    assert [(one.study_uid, one.why, one.headers, one.differs) for one in first] == [
+        ("1.1", "new", ["patient", "person.name", "accessions"], []),
+        ("1.2", "new", [], []),
+        ("1.3", "new", [], []),
+    ]
+    told = [(one.study_uid, one.why, one.verdict, one.classes) for one in second]
+    assert told == [("1.1", "changed", "auto", []), ("1.2", "held", "conflict", ["DEMOGRAPHIC_CONFLICT"])]
+    assert second[0].differs == ["numbers", "patient"]
+    assert not any(value in repr((first, second)) for value in ("Jane", "JANE", "Roe", "1970", "00000017"))
+
+
+def test_a_listing_is_bounded_and_one_that_nobody_asked_for_is_empty(world, give, planner) -> None:
+    world.discover("1.1", "1.2", **JANE)
+
+    assert [one.study_uid for one in planner().preview(listed=1).changes] == ["1.1"]
+    assert planner().preview().changes == ()
+
+
 def test_a_study_is_planned_under_its_survivor_and_the_revision_says_why(world, give, planner, step) -> None:
     give("crosswalk.csv", HEAD + "NORTH,7,NORTH,1,merge\n")
     world.discover("1.1", **(JANE | {"patient_id": "7"}))

@@ -86,6 +86,17 @@ def test_an_archive_is_told_of_a_correction_only_where_it_has_all_that_was_found
     assert [state for (state,) in sent] == ["written", "void", "void", "pending"]
 
 
+def test_a_study_tells_where_it_goes_and_who_gave_its_number(world: Any) -> None:
+    world.discover("1.2", issuer="NORTH")
+    world.ledger.plan.step({"rules": 1})
+
+    row = world.ledger.status.study(Uid("1.2"))
+
+    assert row.issuer == "NORTH"
+    assert row.destinations == ["cloud", "second"]
+    assert row.states == ["pending", "pending"]
+
+
 def test_what_is_prioritised_is_pulled_first_and_the_unknown_is_not_among_it(world: Any) -> None:
     world.planned("1.1", "1.2", "1.3")
 
