@@ -15,7 +15,7 @@ ONLY ?=
 RESULTS := perf/results/bench.json
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint demo chaos shipment faults merges long devices big fuzz bench bench-quick ledger-scale planted-faults planning clean
+.PHONY: help venv test lint demo chaos shipment volumes faults merges long devices big fuzz bench bench-quick ledger-scale planted-faults planning clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -45,6 +45,9 @@ chaos: $(STAMP) ## kill movers, drivers, Postgres and S3 while studies move; ROU
 
 shipment: $(STAMP) ## ship two devices from an archive to a bucket, with damage on the way, and account for everything
 	$(BIN)/python tests/rehearsal/shipment.py
+
+volumes: $(STAMP) ## move a study larger than each of three real disks onto them and into a bucket, killed on the way; root's work
+	$(BIN)/python tests/rehearsal/volumes.py
 
 faults: $(STAMP) ## every fault of an S3 endpoint, of the line to it and of its writers, with what each cost
 	$(BIN)/pytest tests/contract/sinks/test_sinks_faults.py -m "long or not long" -p no:xdist
