@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import islice
+from itertools import chain, islice
 
 from actors.dimse.negotiation import IMPLICIT_LE, VERIFICATION
 from actors.dimse.store import MOST_CONTEXTS, StoreConversation, StoredAs, StoreEnd, StoreOutcome
@@ -44,7 +44,8 @@ def proposal(seen: Sequence[StoredAs]) -> tuple[StoredAs, ...]:
     classes = dict.fromkeys(each.sop_class for each in seen)
     syntaxes = dict.fromkeys(each.transfer_syntax for each in seen)
     likely = (StoredAs(sop_class, syntax) for sop_class in classes for syntax in syntaxes)
-    return (*islice(dict.fromkeys((*seen, *likely)), MOST_CONTEXTS - 1), ECHO)
+    met = frozenset(seen)
+    return (*islice(chain(seen, (each for each in likely if each not in met)), MOST_CONTEXTS - 1), ECHO)
 
 
 @dataclass(slots=True)

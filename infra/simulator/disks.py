@@ -8,9 +8,11 @@ until the disk is mounted anew (EXT4_IOC_SHUTDOWN, fs/ext4/ext4.h of Linux 4.13 
 import fcntl
 import os
 import shutil
+import signal
 import struct
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
@@ -109,11 +111,26 @@ class Disk:
         Path(f"/sys/fs/ext4/{loop}/trigger_fs_error").write_text("tried", encoding="ascii")
 
     def hang(self) -> None:
-        """Writers wait until `go_on`."""
-        self._tell(_FREEZE, struct.pack("=I", 0))
+        """Writers wait until `go_on`; where FUSE serves the disk, everybody does."""
+        if self.kind is FileSystem.EXT4:
+            self._tell(_FREEZE, struct.pack("=I", 0))
+        else:
+            os.kill(self._daemon(), signal.SIGSTOP)
 
     def go_on(self) -> None:
-        self._tell(_THAW, struct.pack("=I", 0))
+        if self.kind is FileSystem.EXT4:
+            self._tell(_THAW, struct.pack("=I", 0))
+        else:
+            os.kill(self._daemon(), signal.SIGCONT)
+
+    def _daemon(self) -> int:
+        """The process that serves the disk; it has put itself into the background, so nobody told us of it."""
+        mounted = os.fsencode(self.mount)
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                if mounted in path.read_bytes().split(b"\0"):
+                    return int(path.parent.name)
+        raise NoDisk("nobody serves it")
 
     def fill(self, left: int) -> Path:
         """Somebody else's file takes all but `left` bytes; where it is."""

@@ -1,6 +1,7 @@
 """Disks as they are: they fill up, are pulled out, turn read-only, hang. Real file systems, mounted for the test."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from infra.simulator.disks import Disk, FileSystem, NoDisk
-from storage.errors import AlreadyThere, DeviceFull, Rejected, Retryable, SinkFull, StorageError
+from storage.errors import AlreadyThere, DeviceFull, DeviceHangs, Rejected, Retryable, SinkFull, StorageError
 from storage.packs.model import Container
 from storage.packs.naming import pack_key
 from storage.packs.reader import PackReader
@@ -219,6 +220,57 @@ def test_a_disk_that_hangs_keeps_the_writer_it_has_and_no_other(
         stuck.join(60.0)
     assert done == [Device(disk.mount / "one").id]
     assert whole(sink, slow, done[0])
+
+
+@pytest.mark.devices
+def test_a_disk_that_nobody_serves_any_more_is_given_up_in_reading_and_writing_until_it_is_served_again(
+    new_disk: NewDisk, tmp_path: Path, kit: SimpleNamespace, wait_until: Any
+) -> None:
+    disk = new_disk(FileSystem.EXFAT)
+    sink = sink_of(disk.mount / "one", tmp_path / "other", parallel=1, hangs_after=3)
+    before, torn, after = (kit.Study([2 * MIB, MIB], number=number) for number in (1, 2, 3))
+    journals = [kit.Journal() for _ in range(3)]
+    first = store(sink, before, journals[0])
+    writer = sink.writer(torn.pack, Container.TAR, 0, journals[1], None)
+
+    disk.hang()
+    try:
+        with pytest.raises(DeviceHangs):
+            torn.feed(writer)
+            writer.finish()
+        with pytest.raises(DeviceHangs):
+            whole(sink, before, first)
+        held = [store(sink, torn, journals[1]), store(sink, after, journals[2])]
+        hanging = dict(sink.hanging)
+    finally:
+        disk.go_on()
+    wait_until(lambda: not sink.hanging, what="the disk answers")
+
+    assert list(hanging) == [first]
+    assert held == [Device(tmp_path / "other").id] * 2
+    assert whole(sink, before, first) and whole(sink, torn, held[0]) and whole(sink, after, held[1])
+    again = kit.Study([MIB], number=4)
+    assert store(sink, again, kit.Journal()) == first and whole(sink, again, first)
+
+
+@pytest.mark.devices
+def test_an_existing_pack_is_not_looked_for_on_a_disk_that_hangs_in_reading(
+    new_disk: NewDisk, tmp_path: Path, kit: SimpleNamespace, wait_until: Any
+) -> None:
+    disk = new_disk(FileSystem.EXFAT)
+    sink = sink_of(disk.mount / "one", tmp_path / "other", hangs_after=3)
+
+    disk.hang()
+    try:
+        begun = time.monotonic()
+        held = [store(sink, kit.Study([MIB], number=number), kit.Journal()) for number in range(1, 5)]
+        took = time.monotonic() - begun
+    finally:
+        disk.go_on()
+    wait_until(lambda: not sink.hanging, what="the disk answers")
+
+    assert held == [Device(tmp_path / "other").id] * 4
+    assert took < 2 * 3, "more than one study waited for the disk"
 
 
 @pytest.mark.devices
