@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from imaging.uid import Uid
 
+UNSURE = "?"
+"""In place of a Modality that is no term of PS3.3, or that nobody looked at."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoercedValue:
@@ -47,3 +50,5 @@ class InstanceFacts:
     acted: tuple[str, ...] = ()
     """Those among them, and decisions about the study, that changed a value of it, even if a later one changed it
     back."""
+    modality: str = UNSURE
+    """Modality (0008,0060) as received, if it is a term of PS3.3; empty where it is absent or blank."""

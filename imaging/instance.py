@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+from imaging.coercion.modalities import term_of
 from imaging.digests import sto1
 from imaging.errors import MalformedDataset, Mismatch, MissingIdentity
 from imaging.facts import InstanceFacts
 from imaging.flags import Flag
 from imaging.header import (
+    MODALITY,
     SERIES_INSTANCE_UID,
     SOP_CLASS_UID,
     SOP_INSTANCE_UID,
@@ -69,6 +71,7 @@ class Instance:
             pd1=pixels.pd1 if pixels else None,
             can1=canonical,
             flags=tuple(sorted(flag.value for flag in flags)),
+            modality=term_of(header.value(MODALITY)),
         )
 
 

@@ -146,7 +146,11 @@ def replayer_of(job: Job, ledger: Ledger) -> Replayer:
 
 
 def _work(effect: Effect) -> Work:
-    return Work(met=None if effect.met is None else frozenset(effect.met), acted=frozenset(effect.acted))
+    return Work(
+        met=None if effect.met is None else frozenset(effect.met),
+        acted=frozenset(effect.acted),
+        modalities=None if effect.modalities is None else frozenset(effect.modalities),
+    )
 
 
 def _names(effects: Collection[Effect]) -> set[str]:

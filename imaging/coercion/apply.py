@@ -4,12 +4,13 @@ from dataclasses import dataclass, replace
 
 from imaging.coercion.decisions import Decisions
 from imaging.coercion.errors import NotCoercible
+from imaging.coercion.modalities import term_of
 from imaging.coercion.profiles import objections
 from imaging.coercion.rules import Profile
 from imaging.errors import Refused, Unspliceable
 from imaging.facts import InstanceFacts
 from imaging.flags import Flag
-from imaging.header import Header
+from imaging.header import MODALITY, Header
 from imaging.instance import Instance, identify
 from imaging.likeness import Likenesses
 from imaging.octets import Octets
@@ -66,6 +67,7 @@ def coerce(instance: Instance, decisions: Decisions, *, likenesses: Likenesses |
             coerced=decision.recorded,
             met=decision.met,
             acted=decision.acted,
+            modality=term_of(header.value(MODALITY)),
         ),
         spliced,
     )

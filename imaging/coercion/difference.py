@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from imaging.coercion.rules import Originals, Rule, RuleSet
+from imaging.header import MODALITY
 
 
 class Cause(StrEnum):
@@ -35,6 +36,8 @@ class Work:
     """Labels of rules whose conditions held in an instance; None: not recorded."""
     acted: frozenset[str]
     """Labels of rules, and of decisions about the study, that changed a value."""
+    modalities: frozenset[str] | None = None
+    """Modality of the instances as they were received, empty where one has none; None: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +65,9 @@ def difference(then: RuleSet | None, today: RuleSet, work: Work, source: str) ->
         return Difference(cause=Cause.KEEPING)
     acted = [rule for rule in then.rules if rule.label in work.acted]
     done = 0
+    modalities = None if _sets_modality(today) else work.modalities
     for rule in today.rules:
-        if rule.sources and source not in rule.sources:
+        if (rule.sources and source not in rule.sources) or _of_others(rule, modalities):
             continue
         if done < len(acted) and _does(rule) == _does(acted[done]):
             done += 1
@@ -71,6 +75,17 @@ def difference(then: RuleSet | None, today: RuleSet, work: Work, source: str) ->
             lost = done < len(acted) and _does(acted[done]) not in map(_does, today.rules)
             return _changed(acted[done]) if lost else Difference(cause=_cause(rule, then, work), rule=rule.name)
     return _changed(acted[done]) if done < len(acted) else None
+
+
+def _of_others(rule: Rule, modalities: frozenset[str] | None) -> bool:
+    """The rule is for none of these modalities."""
+    if not rule.modalities or modalities is None:
+        return False
+    return {one.casefold() for one in modalities}.isdisjoint(one.casefold() for one in rule.modalities)
+
+
+def _sets_modality(rules: RuleSet) -> bool:
+    return any(action.tag == MODALITY for rule in rules.rules for action in rule.actions)
 
 
 def _changed(rule: Rule) -> Difference:

@@ -33,8 +33,8 @@ from imaging.coercion.rules import (
     Utf8,
     compiled,
 )
+from imaging.header import MODALITY
 
-_MODALITY = 0x00080060
 _MANUFACTURER = 0x00080070
 _SOP_CLASS = 0x00080016
 
@@ -119,7 +119,7 @@ def _once(dataset: Dataset, rules: Sequence[Rule], source: str, met: list[str]) 
 def _applies(rule: Rule, dataset: Dataset, source: str) -> bool:
     if rule.sources and source not in rule.sources:
         return False
-    if rule.modalities and not _among(dataset.text(_MODALITY), rule.modalities):
+    if rule.modalities and not _among(dataset.text(MODALITY), rule.modalities):
         return False
     if rule.manufacturers and not _among(dataset.text(_MANUFACTURER), rule.manufacturers):
         return False

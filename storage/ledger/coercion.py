@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from imaging.coercion.rules import UNRULED
-from imaging.facts import CoercedValue, InstanceFacts
+from imaging.facts import UNSURE, CoercedValue, InstanceFacts
 from imaging.uid import Uid
 from storage.ledger.pool import Connection, Pool
 from storage.ledger.records import Claim, Json
@@ -33,11 +33,13 @@ AS_IT_CAME = RulesInUse(version=UNRULED, rules={})
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
-    """Of rules that had to do with the instances of one study, as `InstanceFacts` has them."""
+class Done:
+    """What rules did to the instances of one study taken together, and what those are; as `InstanceFacts` has it."""
 
     met: tuple[str, ...]
     acted: tuple[str, ...]
+    modalities: tuple[str, ...] | None
+    """None where that of an instance is not sure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,25 +111,31 @@ def staged(conn: Connection, claim: Claim) -> dict[Uid, tuple[CoercedValue, ...]
     return {sop_uid: values_of(column) for sop_uid, column in rows}
 
 
-def labels_of(facts: Iterable[InstanceFacts]) -> Labels:
-    """What rules did to any of the instances."""
-    return _together({(one.met, one.acted) for one in facts})
+def done_to(facts: Iterable[InstanceFacts]) -> Done:
+    """What rules did to the instances."""
+    return _together({(one.met, one.acted, one.modality) for one in facts})
 
 
-def staged_labels(conn: Connection, claim: Claim) -> Labels:
-    """What rules did to any of the members that the journal holds."""
+def done_to_staged(conn: Connection, claim: Claim) -> Done:
+    """What rules did to the members that the journal holds."""
     rows = conn.execute(
-        "select met, acted from upload_member where delivery_id = %(delivery)s"
-        " union select met, acted from volume_member where delivery_id = %(delivery)s",
+        "select met, acted, modality from upload_member where delivery_id = %(delivery)s"
+        " union select met, acted, modality from volume_member where delivery_id = %(delivery)s",
         {"delivery": claim.delivery_id},
     )
     return _together(rows)
 
 
-def put_effect(conn: Connection, rules: RulesInUse, done: Labels) -> int:
+def put_effect(conn: Connection, rules: RulesInUse, done: Done) -> int:
     """Id of what these rules did, the same for all studies to which they did the same, within the caller's
     transaction."""
-    values = {"version": rules.version, "rules": Jsonb(rules.rules), "met": list(done.met), "acted": list(done.acted)}
+    values = {
+        "version": rules.version,
+        "rules": Jsonb(rules.rules),
+        "met": list(done.met),
+        "acted": list(done.acted),
+        "modalities": None if done.modalities is None else list(done.modalities),
+    }
     while (row := conn.execute(_EFFECT, values).fetchone()) is None:
         conn.execute(_KEEP_RULES, values)
         # Where another commit is just making the same row this one waits for it.
@@ -135,9 +143,11 @@ def put_effect(conn: Connection, rules: RulesInUse, done: Labels) -> int:
     return row[0]
 
 
-def _together(labels: Iterable[Sequence[Iterable[str]]]) -> Labels:
-    found = list(labels)
-    return Labels(*(tuple(sorted({label for each in found for label in each[place]})) for place in (0, 1)))
+def _together(each: Iterable[Sequence[Any]]) -> Done:
+    found = list(each)
+    met, acted = (tuple(sorted({label for one in found for label in one[place]})) for place in (0, 1))
+    modalities = {one[2] for one in found}
+    return Done(met, acted, None if UNSURE in modalities else tuple(sorted(modalities)))
 
 
 class Coercions:
@@ -181,11 +191,13 @@ def _bytes(text: str | None) -> bytes | None:
 
 
 _EFFECT = """
-select effect_id from coercion_effect where version = %(version)s and met = %(met)s and acted = %(acted)s"""
+select effect_id from coercion_effect where version = %(version)s and met = %(met)s and acted = %(acted)s
+  and modalities is not distinct from %(modalities)s::text[]"""
 
 _KEEP_RULES = """
 insert into coercion_rules as c (version, rules) values (%(version)s, %(rules)s)
 on conflict (version) do update set rules = excluded.rules where c.rules is null"""
 
 _KEEP_EFFECT = """
-insert into coercion_effect (version, met, acted) values (%(version)s, %(met)s, %(acted)s) on conflict do nothing"""
+insert into coercion_effect (version, met, acted, modalities)
+values (%(version)s, %(met)s, %(acted)s, %(modalities)s::text[]) on conflict do nothing"""

@@ -14,11 +14,11 @@ from storage.ledger.claims import lost
 from storage.ledger.coercion import (
     AS_IT_CAME,
     RulesInUse,
-    labels_of,
+    done_to,
+    done_to_staged,
     put_coercions,
     put_effect,
     staged,
-    staged_labels,
 )
 from storage.ledger.custody import append
 from storage.ledger.evidence import sop_key
@@ -96,7 +96,7 @@ class Commits:
             )
             shared = shared_sops(conn, claim.study_key, sop_uids)
             _put_receipt(conn, claim, receipt, len(sop_uids))
-            effect = put_effect(conn, rules, staged_labels(conn, claim) if facts is None else labels_of(facts))
+            effect = put_effect(conn, rules, done_to_staged(conn, claim) if facts is None else done_to(facts))
             closed = conn.execute(
                 _CLOSE_REVISION,
                 {"study": claim.study_key, "revision": claim.revision, "root": expected_root, "effect": effect},

@@ -43,6 +43,8 @@ class Effect:
     """Labels of rules whose conditions held; None: not recorded."""
     acted: list[str]
     """Labels of rules and decisions that changed something."""
+    modalities: list[str] | None
+    """Of the instances as they were received, `""` where one has none; None: not sure, or not recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,7 @@ class Replay:
         with self._pool.transaction("read effects") as conn:
             return tuple(
                 conn.cursor(row_factory=class_row(Effect)).execute(
-                    "select effect_id, version, met, acted from coercion_effect order by effect_id"
+                    "select effect_id, version, met, acted, modalities from coercion_effect order by effect_id"
                 )
             )
 

@@ -170,7 +170,8 @@ create table coercion_effect (
   version text not null references coercion_rules,
   met text[],
   acted text[] not null,
-  constraint one_row_for_an_effect unique nulls not distinct (version, met, acted)
+  modalities text[],
+  constraint one_row_for_an_effect unique nulls not distinct (version, met, acted, modalities)
 );
 create trigger coercion_effect_is_fixed before update or delete on coercion_effect
   for each row execute function refuse_change();
@@ -342,6 +343,7 @@ create table upload_member (
   coerced jsonb,
   met text[] not null default '{}',
   acted text[] not null default '{}',
+  modality text not null default '?',
   primary key (delivery_id, sop_uid),
   constraint member_digests_are_blake3 check (
     octet_length(raw1) = 32 and octet_length(sto1) = 32 and octet_length(can1) = 32 and octet_length(pd1) = 32)
@@ -950,6 +952,7 @@ create table volume_member (
   coerced jsonb,
   met text[] not null default '{}',
   acted text[] not null default '{}',
+  modality text not null default '?',
   primary key (delivery_id, sop_uid),
   foreign key (delivery_id, number) references volume on delete cascade,
   constraint member_digests_are_blake3 check (

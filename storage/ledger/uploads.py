@@ -90,6 +90,7 @@ class LedgerJournal:
                             json_of(facts.coerced),
                             list(facts.met),
                             list(facts.acted),
+                            facts.modality,
                         )
                     )
 
@@ -163,8 +164,8 @@ class Uploads:
             ).fetchall()
             members = cursor.execute(
                 "select byte_start, byte_size, lead, sop_uid, series_uid, sop_class, transfer_syntax, raw_size,"
-                " sto_size, raw1, sto1, pd1, can1, flags, coerced, met, acted from upload_member where delivery_id = %s"
-                " order by byte_start",
+                " sto_size, raw1, sto1, pd1, can1, flags, coerced, met, acted, modality from upload_member"
+                " where delivery_id = %s order by byte_start",
                 (claim.delivery_id,),
             ).fetchall()
         begun = volumes[-1] if upload["key"] is None else upload
@@ -248,6 +249,7 @@ def _member(claim: Claim, row: DictRow) -> Member:
         coerced=values_of(row["coerced"]),
         met=tuple(row["met"]),
         acted=tuple(row["acted"]),
+        modality=row["modality"],
     )
     return Member(facts=facts, offset=row["byte_start"], length=row["byte_size"], lead=row["lead"])
 
@@ -266,5 +268,5 @@ _COPY_PARTS = "copy upload_part (delivery_id, number, byte_start, byte_size, crc
 
 _COPY_MEMBERS = (
     "copy upload_member (delivery_id, byte_start, byte_size, lead, sop, sop_uid, series_uid, sop_class,"
-    " transfer_syntax, raw_size, sto_size, raw1, sto1, pd1, can1, flags, coerced, met, acted) from stdin"
+    " transfer_syntax, raw_size, sto_size, raw1, sto1, pd1, can1, flags, coerced, met, acted, modality) from stdin"
 )

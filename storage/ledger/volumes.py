@@ -205,9 +205,9 @@ returning number"""
 
 _PUT_MEMBERS = """
 insert into volume_member (delivery_id, number, byte_start, byte_size, raw_size, sto_size, lead, sop_uid, series_uid,
-  sop_class, transfer_syntax, raw1, sto1, pd1, can1, flags, coerced, met, acted)
+  sop_class, transfer_syntax, raw1, sto1, pd1, can1, flags, coerced, met, acted, modality)
 select delivery_id, %(number)s, byte_start, byte_size, raw_size, sto_size, lead, sop_uid, series_uid, sop_class,
-  transfer_syntax, raw1, sto1, pd1, can1, flags, coerced, met, acted
+  transfer_syntax, raw1, sto1, pd1, can1, flags, coerced, met, acted, modality
 from upload_member where delivery_id = %(delivery)s"""
 
 _INSERT_STAGED = """

@@ -17,8 +17,9 @@ from storage.ledger.lifecycle import StudyStatus
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def rules(name: str, **more: Any) -> CoercionOptions:
-    """A rule for CT, one that changes all, and one that never does."""
+def rules(name: str, *, of_mr: bool = False) -> CoercionOptions:
+    """A rule for CT, one that changes all, one that never does; and perhaps one for MR."""
+    more = {"name": "of-mr", "modalities": ["MR"], "actions": [{"kind": "remove", "attribute": "StationName"}]}
     return CoercionOptions.model_validate(
         {
             "rules": [
@@ -28,10 +29,10 @@ def rules(name: str, **more: Any) -> CoercionOptions:
                     "actions": [{"kind": "set", "attribute": "InstitutionName", "value": name}],
                 },
                 {"name": "number", "actions": [{"kind": "set", "attribute": "StudyID", "value": "7"}]},
-                {"name": "idle", "actions": [{"kind": "map", "attribute": "Modality", "table": {"ZZ": "OT"}}]},
+                {"name": "idle", "actions": [{"kind": "map", "attribute": "StationName", "table": {"ZZ": "OT"}}]},
+                *([more] if of_mr else []),
             ]
         }
-        | more
     )
 
 
@@ -62,6 +63,8 @@ def test_exactly_the_studies_that_a_mended_rule_changed_are_delivered_anew(engin
         before = replayer(job).look()
         job.job = replace(job.job, coercion=second)
         looked, of_another = replayer(job).look(), replayer(job).look(rule="idle")
+        for_mr = rules("Nroth Hospital", of_mr=True)
+        found_mr = Replayer(job.ledger, job.job.source.name, for_mr.rule_set()).look()
         unchanged = revisions(job)
         by_name = replayer(job).look(rule="institution", version=first.rule_set().version)
         listed = job.ledger.replay.studies(by_name.outdated[0].effects, present=True)
@@ -76,6 +79,9 @@ def test_exactly_the_studies_that_a_mended_rule_changed_are_delivered_anew(engin
         (Cause.CHANGED, "institution", len(scanned))
     ]
     assert looked.same == len(manifest.study_uids) - len(scanned)
+    assert [(one.cause, one.rule, one.studies) for one in found_mr.outdated] == [
+        (Cause.NEW, "of-mr", sum("MR" in found for found in modalities.values()))
+    ]
     assert set(unchanged.values()) == {1}
     assert {one.study_uid for one in listed} == scanned
     assert (by_name.renewed, twice.renewed) == (len(scanned), 0)

@@ -18,13 +18,23 @@ ACCESSION, STATION, INSTITUTION = map(attribute, ("AccessionNumber", "StationNam
 SITE = rule(Set(tag=INSTITUTION, value="North"), name="site")
 SEX = rule(Map(tag=attribute("PatientSex"), table=(("Male", "M"),)), name="sex", modalities=("CT",))
 FILL = rule(Fill(tag=STATION, value="CT1"), name="fill", when=(Condition(tag=STATION, check=Check.ABSENT),))
+OF_MR = rule(Set(tag=STATION, value="MR1"), name="of-mr", modalities=("mr",))
+OF_NONE = replace(OF_MR, name="of-none", modalities=("", "MR"))
+TO_MR = rule(Set(tag=attribute("Modality"), value="MR"), name="to-mr")
 THEN = RuleSet(rules=(SITE, SEX, FILL))
 
 
-def work(*, met: str = "", acted: str = "") -> Work:
+def work(*, met: str = "", acted: str = "", modalities: str | None = None) -> Work:
     """Of these rules, by name."""
     labels = [frozenset(f"{name}/1" for name in names.split()) for names in (met, acted)]
-    return Work(met=labels[0], acted=labels[1])
+    return Work(
+        met=labels[0], acted=labels[1], modalities=None if modalities is None else frozenset(modalities.split(","))
+    )
+
+
+def of(modalities: str) -> Work:
+    """Of a study of these."""
+    return work(met="site", acted="site", modalities=modalities)
 
 
 def other_sex(**changes: object) -> Rule:
@@ -49,6 +59,25 @@ def other_sex(**changes: object) -> Rule:
         (RuleSet(rules=(SEX, FILL)), work(met="site sex", acted="site"), (Cause.CHANGED, "site")),
         (RuleSet(rules=(*THEN.rules, replace(SITE, name="more"))), work(met="site", acted="site"), (Cause.NEW, "more")),
         (RuleSet(rules=(replace(SITE, name="far", sources=("other",)), *THEN.rules)), work(acted="site"), None),
+        (RuleSet(rules=(*THEN.rules, OF_MR)), of("CT,SR"), None),
+        (RuleSet(rules=(*THEN.rules, OF_MR)), of("CT,MR"), (Cause.NEW, "of-mr")),
+        (RuleSet(rules=(*THEN.rules, OF_MR)), work(), (Cause.NEW, "of-mr")),
+        (
+            RuleSet(rules=(*THEN.rules, replace(OF_MR, modalities=("", "MR")))),
+            of(""),
+            (Cause.NEW, "of-mr"),
+        ),
+        # A rule makes another modality of it first.
+        (
+            RuleSet(rules=(*THEN.rules, TO_MR, OF_MR)),
+            of("CT"),
+            (Cause.NEW, "to-mr"),
+        ),
+        (
+            RuleSet(rules=(*THEN.rules, OF_MR, TO_MR)),
+            of("CT"),
+            (Cause.NEW, "of-mr"),
+        ),
         # The rule sees what another one left by now: its conditions may hold although they did not.
         (RuleSet(rules=(other_sex(), SITE, FILL)), work(met="site", acted="site"), (Cause.NEW, "sex")),
         (RuleSet(rules=(SEX, SITE, FILL)), work(met="site", acted="site"), (Cause.NEW, "sex")),
@@ -83,6 +112,7 @@ conditions = st.builds(
 actions = st.one_of(
     st.builds(Set, tag=st.sampled_from(TAGS), value=st.sampled_from(WORDS)),
     st.builds(Fill, tag=st.sampled_from(TAGS), value=st.sampled_from("ab")),
+    st.builds(Set, tag=st.just(attribute("Modality")), value=st.sampled_from(("CT", "MR"))),
     st.builds(Map, tag=st.sampled_from(TAGS), table=st.sampled_from(((("a", "b"),), (("b", "a"),)))),
 )
 chosen = st.lists(
@@ -107,13 +137,16 @@ def made(parts: list, originals: Originals) -> RuleSet:
     kept=st.lists(st.integers(0, 4), max_size=5, unique=True),
     more=chosen,
     originals=st.tuples(settled, settled),
-    values=st.lists(st.tuples(*[st.sampled_from(WORDS)] * 3), min_size=1, max_size=2),
+    values=st.lists(
+        st.tuples(*[st.sampled_from(WORDS)] * 3, st.sampled_from(("CT", "MR", ""))), min_size=1, max_size=2
+    ),
 )
 def test_no_study_that_would_be_another_is_taken_for_the_same(parts, kept, more, originals, values) -> None:
     then = made(parts, originals[0])
     today = made([parts[place] for place in kept if place < len(parts)] + more, originals[1])
     files = [
-        written(dataset(AccessionNumber=one, StationName=two, InstitutionName=three)) for one, two, three in values
+        written(dataset(AccessionNumber=one, StationName=two, InstitutionName=three, Modality=modality))
+        for one, two, three, modality in values
     ]
     try:
         before = [outcome(file, then) for file in files]
@@ -124,6 +157,7 @@ def test_no_study_that_would_be_another_is_taken_for_the_same(parts, kept, more,
     done = Work(
         met=frozenset(label for one in before for label in one.facts.met),
         acted=frozenset(label for one in before for label in one.facts.acted),
+        modalities=frozenset(one.facts.modality for one in before),
     )
 
     if difference(then, today, done, "source") is None:
