@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
+
+CROWDED = 1.3
+"""A table that needs so many times the terminal's width is shown as records, one field a line."""
+
+UNBOUNDED = 100_000
+"""Characters: what a table would need if a terminal were as wide as it likes."""
 
 DECIMALS = 3
 """Of numbers from 1 on that people read; JSON has all there are."""
@@ -56,8 +63,21 @@ class Output:
             table.add_column(column.replace("_", " "), overflow="fold")
         for row in found:
             # Values come from archives: brackets in them are no markup.
-            table.add_row(*(_escaped(_text(row.get(column))) for column in columns))
-        self._console.print(table)
+            table.add_row(*(_escaped(_shown(row.get(column))) for column in columns))
+        wanted = Measurement.get(self._console, self._console.options.update(width=UNBOUNDED), table).maximum
+        if found and wanted > CROWDED * self._console.width:
+            self._records(title, columns, found)
+        else:
+            self._console.print(table)
+
+    def _records(self, title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Rows that are too wide for a table, as psql's expanded display has them."""
+        width = max(map(len, columns))
+        self._console.print(f"[italic]{_escaped(title)}[/italic]")
+        for number, row in enumerate(rows, start=1):
+            self._line(f"-- {number} --")
+            for column in columns:
+                self._line(f"{column.replace('_', ' '):{width}}  {_shown(row.get(column))}".rstrip())
 
     def record(self, values: Mapping[str, Any]) -> None:
         """One thing and its fields."""
@@ -65,7 +85,9 @@ class Output:
             self._write(plain(values))
             return
         for name, value in values.items():
-            self._line(f"{name.replace('_', ' ')}: {_text(value)}")
+            parts = {f"{name} {key}": item for key, item in value.items()} if isinstance(value, Mapping) else {}
+            for label, item in (parts or {name: value}).items():
+                self._line(f"{_text(label).replace('_', ' ')}: {_text(item)}")
 
     def event(self, values: Mapping[str, Any]) -> None:
         """One line of a stream."""
@@ -116,6 +138,13 @@ def plain(value: Any) -> Any:
             return [plain(item) for item in value]
         case _:
             return str(value)
+
+
+def _shown(value: Any) -> str:
+    """A cell on a terminal: times to the second."""
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds").replace("+00:00", "Z")
+    return _text(value)
 
 
 def _text(value: Any) -> str:

@@ -43,7 +43,7 @@ def forget(
         if file is None:
             raise Stop(f"no file {file_id} counts; `limosa identity show {job_file}` lists those that do")
         if not yes:
-            question = f"{file.name} ({file.kind}, {file.events} events) will not count any more."
+            question = f"{file.name} ({file.kind}, {_events(file.events)}) will not count any more."
             if not sys.stdin.isatty():
                 raise Stop(f"{question} Nobody can be asked here: add --yes.")
             typer.confirm(f"{question} Go on?", abort=True, err=True)
@@ -56,6 +56,10 @@ def forget(
         out.record(asdict(done))
         return
     out.say(
-        f"{done.name} is forgotten: {done.events} events count no more, {done.kept} are told by other files as well. "
+        f"{done.name} is forgotten: {_events(done.events)} of it only, {done.kept} that other files told as well. "
         f"Nothing is decided yet; limosa plan {job_file} shows what follows."
     )
+
+
+def _events(count: int) -> str:
+    return f"{count} event{'' if count == 1 else 's'}"

@@ -175,8 +175,9 @@ def show_summary(out: Output, summary: Summary, seconds: float, moved: int) -> N
     if out.form is Form.JSON:
         out.record(summary.document(seconds))
         return
+    empty = f" ({summary.empty} more are confirmed empty)" if summary.empty else ""
     out.say(
-        f"{summary.written} of {summary.studies} studies are complete ({summary.empty} more are confirmed empty): "
+        f"{summary.written} of {summary.studies} studies are complete{empty}: "
         f"{summary.instances} instances, {told_size(summary.bytes)} of DICOM"
     )
     if moved:

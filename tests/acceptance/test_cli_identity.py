@@ -129,7 +129,7 @@ def test_a_file_taken_back_counts_no_more_and_may_be_read_again(world: Any, tmp_
     told = json.loads(world.run("identity", "forget", job, number, "--yes", "--reason", "test system", "--json"))
     again = world.run("identity", "forget", job, number, "--yes", rc=1)
 
-    assert "mistaken.csv (crosswalk, 1 events) will not count any more. Nobody can be asked here: add --yes." in asked
+    assert "mistaken.csv (crosswalk, 1 event) will not count any more. Nobody can be asked here: add --yes." in asked
     assert (told["name"], told["events"], told["kept"]) == (table.name, 1, 0)
     assert f"no file {number} counts; `limosa identity show {job}` lists those that do" in again
     assert json.loads(world.run("identity", "import", job, str(table), "--json"))[0]["events"] == 1
