@@ -91,8 +91,12 @@ class Arriving:
         if self._planned.numbered is None:
             return
         written = dataset.text(ACCESSION).strip(" \0")
-        if written and written not in self._planned.numbered:
-            raise UnlistedAccession(written)
+        if not written or written in self._planned.numbered:
+            return
+        if "\0" in written:
+            # No ledger takes it in, so no plan could prove it: a rule has to mend it first.
+            raise NotCoercible("has NUL inside", tag=ACCESSION)
+        raise UnlistedAccession(written)
 
     def _require_same_person(self, dataset: Dataset, index: Person) -> bool:
         """Whether the names are alike."""

@@ -4,6 +4,7 @@ Of every study is kept under which rules it was written, whose conditions it met
 of some also the values, where its datasets do not keep them.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -131,7 +132,7 @@ def put_effect(conn: Connection, rules: RulesInUse, done: Done) -> int:
     transaction."""
     values = {
         "version": rules.version,
-        "rules": Jsonb(rules.rules),
+        "rules": json.dumps(rules.rules),
         "met": list(done.met),
         "acted": list(done.acted),
         "modalities": None if done.modalities is None else list(done.modalities),
@@ -195,7 +196,7 @@ select effect_id from coercion_effect where version = %(version)s and met = %(me
   and modalities is not distinct from %(modalities)s::text[]"""
 
 _KEEP_RULES = """
-insert into coercion_rules as c (version, rules) values (%(version)s, %(rules)s)
+insert into coercion_rules as c (version, rules) values (%(version)s, %(rules)s::json)
 on conflict (version) do update set rules = excluded.rules where c.rules is null"""
 
 _KEEP_EFFECT = """

@@ -155,11 +155,12 @@ create index study_to_plan on study (priority, study_key)
   where state = 'discovered' or (recount and state in ('planned', 'empty_confirmed'));
 create index study_by_patient on study (patient_id);
 
--- The rules as they were whenever something was written under them.
+-- The rules as they were whenever something was written under them, to the letter: the entries of a table have an order,
+-- and a rule may look for NUL.
 create table coercion_rules (
   version text primary key,
   first_used timestamptz not null default limosa_now(),
-  rules jsonb
+  rules json
 );
 create trigger coercion_rules_are_fixed before update or delete on coercion_rules
   for each row when (old.rules is not null) execute function refuse_change();

@@ -140,6 +140,13 @@ def test_a_number_where_the_archive_lists_none_is_not_let_through_before_a_plan_
         changed(header("Noe^Jane", "19700101", AccessionNumber="17"), CONTENT | {"listed_accession": ""})
 
 
+def test_a_number_that_no_ledger_takes_in_waits_for_a_rule() -> None:
+    with pytest.raises(NotCoercible, match="NUL") as refused:
+        changed(header("Noe^Jane", "19700101", AccessionNumber="1\0008"), NUMBERED)
+
+    assert not isinstance(refused.value, UnlistedAccession)
+
+
 def test_other_orders_numbers_inside_of_requests_stay() -> None:
     request = Made()
     request.AccessionNumber = "OTHER"

@@ -7,6 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from actors.coercing import in_use, kept_rules
+from actors.coercion_options import CoercionOptions
 from imaging.uid import Uid
 from storage.ledger.coercion import RulesInUse
 from storage.ledger.lifecycle import StudyState
@@ -67,6 +69,20 @@ def test_rules_that_an_earlier_release_did_not_keep_are_kept_when_they_are_used_
     write(world, "1.1")
 
     assert world.ledger.replay.rules("aaaa") == RULES.rules
+
+
+def test_rules_come_back_to_the_letter(world) -> None:
+    table = {"weiblich": "F", "m": "M", "Fem": "F"}
+    actions = [
+        {"kind": "strip", "attribute": "PatientID", "characters": " \0"},
+        {"kind": "map", "attribute": "PatientSex", "table": table},
+    ]
+    options = CoercionOptions.model_validate({"rules": [{"name": "both", "actions": actions}]})
+
+    write(world, "1.1", rules=in_use(options))
+
+    version = options.rule_set().version
+    assert kept_rules(version, world.ledger.replay.rules(version)) == options.rule_set()
 
 
 def test_what_rules_did_to_staged_members_is_known_after_the_commit(world) -> None:
