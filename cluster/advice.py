@@ -1,6 +1,7 @@
 """What a person does about an endpoint that cannot be used: which setting to look at, and what to try next."""
 
 from storage.errors import StorageError
+from storage.sinks.deadline import HANGS
 
 _LEDGER = {
     "no_password": "Set password in [ledger]: where the password is, as env:NAME or file:/path.",
@@ -48,6 +49,8 @@ def advice_on(operation: str, place: str, code: str) -> str:
         step = _LEDGER.get(code, "Check url in [ledger].")
     elif place.startswith("s3://"):
         step = _S3.get(code, "")
+    elif place.startswith("device ") and code == HANGS:
+        step = "See to its cable, the disk or the share: it neither reads nor writes."
     elif place.startswith("device "):
         step = "Mount it where devices of the destination says, or correct devices."
     return f"{step} {_TRY}" if step else ""

@@ -142,7 +142,7 @@ def _label(options: SeedOptions) -> None:
     """Devices that are new have their labels; one that is away is told by its probe."""
     for root in options.devices:
         with suppress(Retryable):
-            Device(root, label_of(options.disk_key))
+            Device(root, label_of(options.disk_key), hangs_after=options.hangs_after)
 
 
 def _sink_probe(options: DestinationOptions) -> Callable[[], Sequence[Row]]:

@@ -18,7 +18,7 @@ from storage.sinks.seed_slots import Slot, Slots
 from storage.sinks.seed_volumes import VolumesWriter, begin_pack, remove_pack, remove_volumes
 
 WRITER_MEMORY = 8 << 20
-"""Pieces pass straight into the page cache: a zstd context of level 1 and a piece on either side of it."""
+"""Pieces pass into the page cache a MiB at a time: a zstd context of level 1 and what is gathered beside it."""
 
 PROBE_KEY = "limosa/probe"
 _ELSEWHERE = "its device is away or lost it"
@@ -162,7 +162,7 @@ class SeedSink:
             except OSError as error:
                 yield Probe(what=what, ok=False, detail=str(storage_error(error, "probe", device.place)))
             except StorageError as error:
-                yield Probe(what=what, ok=False, detail=str(error))
+                yield Probe(what=what, ok=False, detail=str(error), place=error.place, code=error.code)
             else:
                 yield Probe(what=what, ok=True, detail=device.id)
             what = f"{device.place}: free space"
