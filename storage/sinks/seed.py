@@ -15,14 +15,12 @@ from storage.sinks.options import RAW_PIXELS, SeedOptions
 from storage.sinks.protocol import Journal, Probe, SinkTraits, StudyWriter, UploadState
 from storage.sinks.seed_pack import BROKEN, AdoptingWriter, SeedPackWriter
 from storage.sinks.seed_slots import Slot, Slots
-from storage.sinks.seed_volumes import VolumesWriter, begin_pack, remove_pack, remove_volumes
+from storage.sinks.seed_volumes import ELSEWHERE, VolumesWriter, begin_pack, remove_pack, remove_volumes
 
 WRITER_MEMORY = 8 << 20
 """Pieces pass into the page cache a MiB at a time: a zstd context of level 1 and what is gathered beside it."""
 
 PROBE_KEY = "limosa/probe"
-_ELSEWHERE = "its device is away or lost it"
-"""Half a pack on a device that comes back is taken off when the study is met there again, or when it is sealed."""
 
 
 class SeedSink:
@@ -60,22 +58,19 @@ class SeedSink:
                 return VolumesWriter(self._slots, pack, container, journal, size_hint, volumes, writer)
         container = Container.TAR if container is Container.P10 else container
         if volumes:
-            if resume is not None and resume.key:
-                journal.reset(_ELSEWHERE)
-            return VolumesWriter(self._slots, pack, container, journal, size_hint, volumes, None)
+            began = bool(resume is not None and resume.key)
+            return VolumesWriter(self._slots, pack, container, journal, size_hint, volumes, None, began=began)
         key = pack_key(pack, container, PAYLOAD)
         found = self._finished(pack, container, key)
         if found is not None:
             if resume is not None:
-                journal.reset(_ELSEWHERE)
+                journal.reset(ELSEWHERE)
             slot, reader = found
             return AdoptingWriter(slot.device, reader, key, journal)
         outgrown = size_hint > 0 and self._slots.outgrown(size_hint)
         slot = self._slots.choose_for_volume(1) if outgrown else self._slots.choose(size_hint)
         promised = 0 if outgrown else size_hint
-        if resume is not None:
-            journal.reset(_ELSEWHERE)
-        writer = begin_pack(self._slots, slot, pack, container, journal, promised)
+        writer = begin_pack(self._slots, slot, pack, container, journal, promised, began=resume is not None)
         return VolumesWriter(self._slots, pack, container, journal, size_hint, (), writer)
 
     def _resumed(self, pack: PackId, journal: Journal, resume: UploadState) -> SeedPackWriter | None:

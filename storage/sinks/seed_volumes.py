@@ -10,10 +10,12 @@ it was announced with, or because it alone has filled the largest. Else it start
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from imaging.facts import InstanceFacts
 from imaging.octets import Octets
+from storage.durable import storage_error
 from storage.errors import DeviceFull, Rejected, Retryable, StorageError, UploadLost, VolumeSealed
 from storage.packs.crc64 import combine
 from storage.packs.model import Container, Ended, PackId, Receipt, Volume
@@ -23,6 +25,8 @@ from storage.sinks.protocol import Journal
 from storage.sinks.seed_pack import SeedPackWriter, cost
 from storage.sinks.seed_slots import Slot, Slots
 
+ELSEWHERE = "its device is away or lost it"
+"""Half a pack on a device that comes back is taken off when the study is met there again, or when it is sealed."""
 TOO_LARGE = "INSTANCE_TOO_LARGE"
 """Code of the error for an instance that no device, or no file on one, takes."""
 
@@ -32,9 +36,10 @@ class VolumesWriter:
 
     def __init__(
         self, slots: Slots, pack: PackId, container: Container, journal: Journal, size_hint: int,
-        volumes: Sequence[Volume], writer: SeedPackWriter | None,
+        volumes: Sequence[Volume], writer: SeedPackWriter | None, *, began: bool = False,
     ) -> None:  # fmt: skip
-        """`volumes` have ended; `writer` is of the one behind them, None where it is not begun."""
+        """`volumes` have ended; `writer` is of the one behind them, None where it is not begun; `began`: it was, on a
+        device that is away or lost it, and the journal still says so."""
         self._slots = slots
         self._pack = pack
         self._container = container
@@ -44,6 +49,7 @@ class VolumesWriter:
         self._writer = writer
         self._lock = threading.Lock()
         self._earlier: set[str] = {member.facts.sop_uid for volume in volumes for member in volume.members}
+        self._began = began
         self._closed = False
         if writer is not None:
             writer.several = writer.several or self._outgrown
@@ -153,17 +159,13 @@ class VolumesWriter:
         slot: Slot | None = None
         if last.ended is Ended.FILE:
             slot = self._slots.enter_again(last.receipt.device, needed)
-            if slot is None and not self._outgrown and self._alive(last.receipt.device):
+            if slot is None and not self._outgrown and not last.sealed:
                 self._go_elsewhere(None)
         if slot is None:
             slot = self._slots.choose_for_volume(needed)
         pack = replace(self._pack, volume=number)
-        return begin_pack(self._slots, slot, pack, self._container, self._journal, 0)
-
-    def _alive(self, device_id: str) -> bool:
-        """The device is attached, and may be loaded."""
-        slot = self._slots.answering(device_id)
-        return slot is not None and not slot.device.sealed
+        began, self._began = self._began, False
+        return begin_pack(self._slots, slot, pack, self._container, self._journal, 0, began=began)
 
     def _check_size(self, facts: InstanceFacts, size: int) -> None:
         """Raises `Rejected` for an instance that nothing here takes, however empty."""
@@ -179,7 +181,15 @@ class VolumesWriter:
         raise Rejected(what, operation="choose", place=self._place, code=TOO_LARGE, sop_uids=(facts.sop_uid,))
 
     def _go_elsewhere(self, writer: SeedPackWriter | None) -> None:
-        """The study may fit another device, emptier or larger, where it is not spread over several."""
+        """The study may fit another device, emptier or larger, where it is not spread over several.
+
+        Raises
+        ------
+        DeviceFull
+            It starts over there.
+        Retryable
+            The device it is on is away.
+        """
         device = self._slots[self._volumes[-1].receipt.device].device
         size = sum(volume.receipt.size for volume in self._volumes)
         if writer is not None:
@@ -194,12 +204,16 @@ class VolumesWriter:
 
 
 def begin_pack(
-    slots: Slots, slot: Slot, pack: PackId, container: Container, journal: Journal, promised: int
+    slots: Slots, slot: Slot, pack: PackId, container: Container, journal: Journal, promised: int, *, began: bool
 ) -> SeedPackWriter:
     """A writer of a new pack, whose intent is in the journal. The device was entered, with so many bytes promised; it
-    is left again where this fails."""
+    is left again where this fails. `began`: the journal still has what an earlier attempt had begun elsewhere."""
     key = pack_key(pack, container, PAYLOAD)
     try:
+        if began:
+            journal.reset(ELSEWHERE)
+        if pack.volume > 1:
+            _remove_half(slot, pack, container, key)
         journal.begin(key=key, container=container, device=slot.device.id)
         writer = SeedPackWriter.fresh(slots, slot.device, pack, container, key, journal, slot.pace)
     except BaseException:
@@ -207,6 +221,17 @@ def begin_pack(
         raise
     writer.promised = promised
     return writer
+
+
+def _remove_half(slot: Slot, pack: PackId, container: Container, key: str) -> None:
+    """What an earlier attempt left of the pack there, without an index beside it, is gone."""
+    try:
+        slot.device.size(index_key_beside(pack, container, key))
+    except FileNotFoundError:
+        with suppress(FileNotFoundError):
+            slot.device.remove_unused(key)
+    except OSError as error:
+        raise storage_error(error, "look at", slot.device.place) from error
 
 
 def remove_volumes(slots: Slots, volumes: Sequence[Volume]) -> None:
@@ -222,10 +247,11 @@ def remove_volumes(slots: Slots, volumes: Sequence[Volume]) -> None:
     devices = {slot.device.id: slot for slot in slots}
     for volume in volumes:
         slot = devices.get(volume.receipt.device)
+        place = f"device {volume.receipt.device[:8]}"
         if volume.sealed or (slot is not None and not slot.failed and slot.device.sealed):
-            raise VolumeSealed("a volume of the study is on a sealed device", operation="discard", place="device")
+            raise VolumeSealed("a volume of the study is on a sealed device", operation="discard", place=place)
         if slot is None:
-            raise Retryable("the device of a volume is not attached", operation="discard", place="device")
+            raise Retryable("is not attached, and holds a volume of the study", operation="discard", place=place)
         if not slot.failed:
             slot.device.free()
     for volume in volumes:

@@ -21,19 +21,23 @@ MIB = 1 << 20
 DEVICE = 6 * MIB
 
 
-@pytest.fixture(autouse=True)
-def small_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every device takes 6 MiB, as far as its file system says."""
+def small(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Every device takes so much, as far as its file system says."""
 
     def used(device: Device) -> int:
         return sum(path.stat().st_size for path in device.root.rglob("*") if path.is_file())
 
     def free(device: Device) -> int:
         os.close(device._open_root())
-        return DEVICE - used(device)
+        return size - used(device)
 
     monkeypatch.setattr(Device, "free", free)
-    monkeypatch.setattr(Device, "capacity", lambda device: DEVICE)
+    monkeypatch.setattr(Device, "capacity", lambda device: size)
+
+
+@pytest.fixture(autouse=True)
+def small_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    small(monkeypatch, DEVICE)
 
 
 def sink_of(folder: Path, count: int = 3, **settings: int) -> SeedSink:
@@ -132,15 +136,18 @@ def test_while_a_larger_device_may_be_away_nothing_is_spread(tmp_path: Path, kit
     assert journal.row is None and packs_on(tmp_path)["disk-1"] == []
 
 
-def test_a_worker_that_dies_anywhere_writes_no_finished_volume_again(tmp_path: Path, kit: SimpleNamespace) -> None:
+def test_a_worker_that_dies_anywhere_writes_no_finished_volume_again(
+    tmp_path: Path, kit: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small(monkeypatch, 2 * MIB)
     for effect in (False, True):
         for point in count():
             folder = tmp_path / f"{effect}-{point}"
             folder.mkdir()
-            study, journal = kit.Study([MIB] * 9), kit.Journal()
+            study, journal = kit.Study([MIB // 2] * 5), kit.Journal()
             journal.crash_at, journal.crash_after_effect = point, effect
             try:
-                written(sink_of(folder), study, journal, 9 * MIB)
+                written(sink_of(folder), study, journal, 5 * MIB // 2)
             except kit.Crash:
                 crashed = True
             else:
@@ -150,7 +157,7 @@ def test_a_worker_that_dies_anywhere_writes_no_finished_volume_again(tmp_path: P
 
             journal.crash_at = -1
             sink = sink_of(folder)
-            receipt = written(sink, study, journal, 9 * MIB)
+            receipt = written(sink, study, journal, 5 * MIB // 2)
 
             assert read(sink, study, receipt) == contents(study)
             assert [path.stat().st_mtime_ns for path in before] == list(before.values())
@@ -250,6 +257,24 @@ def test_files_of_one_study_move_together_to_the_device_that_takes_them_all(
     assert "start_over" in journal.calls
     assert {volume.device for volume in receipt.volumes} == sink.devices - {first}
     assert read(sink, study, receipt) == contents(study)
+
+
+def test_files_of_one_study_wait_for_the_device_that_they_began_on(tmp_path: Path, kit: SimpleNamespace) -> None:
+    study, journal = kit.Study([MIB] * 5), kit.Journal()
+    writer = sink_of(tmp_path, 2, largest_file=2 * MIB + 200_000).writer(study.pack, Container.TAR, 0, journal, None)
+    for facts, content in list(study.instances.values())[:3]:
+        writer.add(facts, kit.octets(content))
+    writer.close()
+    away, other = sorted(tmp_path.iterdir(), key=lambda root: Device(root).id != journal.row.volumes[0].receipt.device)
+    away.rename(tmp_path.parent / "unplugged")
+    options = SeedOptions(name="seed", devices=(other,), reserve=0, group_size=MIB, largest_file=2 * MIB + 200_000)
+
+    with pytest.raises(Retryable):
+        written(SeedSink(options), study, journal)
+    (tmp_path.parent / "unplugged").rename(away)
+    receipt = written(sink_of(tmp_path, 2, largest_file=2 * MIB + 200_000), study, journal)
+
+    assert len({volume.device for volume in receipt.volumes}) == 1
 
 
 def half(folder: Path, kit: SimpleNamespace) -> tuple:

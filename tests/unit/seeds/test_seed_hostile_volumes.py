@@ -128,7 +128,7 @@ def test_an_instance_in_two_volumes_is_told(
     slots = Slots(SeedOptions(name="seed", devices=(spread.root,), reserve=0))
     (slot,) = slots
     slots.enter(slot, 0)
-    writer = begin_pack(slots, slot, pack, Container.TAR, no_journal(), 0)
+    writer = begin_pack(slots, slot, pack, Container.TAR, no_journal(), 0, began=False)
     for number in (2, 4):
         facts, content = instance_of(1, number, 400_000, Uid("1.2.840.10008.1.2.4.70"))
         writer.add(facts, MemoryOctets(content))
