@@ -288,6 +288,9 @@ def test_a_study_that_starts_over_takes_nothing_back_from_a_sealed_device(spread
         shipment.ledger.uploads.journal(claim).start_over("x")
 
     assert len(spread.rows("select from volume")) == 1
+    for statement in ("delete from volume", "update volume set device = 'x'", "truncate volume cascade"):
+        with pytest.raises(psycopg.Error), psycopg.connect(shipment.url) as conn:
+            conn.execute(statement)
 
 
 def test_two_devices_that_claim_an_instance_are_told_and_only_one_is_brought_in(spread: Spread, far_side: Any) -> None:
