@@ -67,7 +67,7 @@ class Forgetting:
                 " where file_id = %s",
                 (by, why, file_id),
             )
-            kept = conn.execute(_HAND_OVER, (file_id,)).rowcount
+            kept = sum(count for (count,) in conn.execute(_HAND_OVER, (file_id,)))
             conn.execute(_REPEATS, (file_id,))
         return Forgotten(file_id=file_id, kind=kind, name=name, events=events - kept, kept=kept)
 
@@ -86,12 +86,17 @@ _HAND_OVER = """
 with heir as (
   select a.digest, min(a.file_id) as file_id
   from identity_event e join told_again a using (digest) join hospital_file f on f.file_id = a.file_id
-  where e.file_id = %s and f.replaced_at is null group by 1)
-insert into identity_event (digest, file_id, at, verb, kind, label, issuer, number, issuer_2, number_2, issuer_3,
-  number_3, part, was, became, name, birth_date, sex)
-select digest_that_counts(e.digest), h.file_id, at, verb, kind, label, issuer, number, issuer_2, number_2, issuer_3,
-  number_3, part, was, became, name, birth_date, sex
-from identity_event e join heir h using (digest)"""
+  where e.file_id = %s and f.replaced_at is null group by 1),
+handed as (
+  insert into identity_event (digest, file_id, at, verb, kind, label, issuer, number, issuer_2, number_2, issuer_3,
+    number_3, part, was, became, name, birth_date, sex)
+  select digest_that_counts(e.digest), h.file_id, at, verb, kind, label, issuer, number, issuer_2, number_2, issuer_3,
+    number_3, part, was, became, name, birth_date, sex
+  from identity_event e join heir h using (digest)
+  returning file_id)
+update hospital_file f set events = f.events + h.events
+from (select file_id, count(*) as events from handed group by 1) h where f.file_id = h.file_id
+returning h.events"""
 
 _REPEATS = """
 with heir as (

@@ -128,7 +128,8 @@ def test_a_forgotten_file_takes_with_it_what_nobody_else_told(world, reader, mer
 
     assert (gone.name, gone.events, gone.kept) == ("a.hl7", 2, 2)
     assert merged(told()) == [("1", "2"), ("5", "6")]
-    world.ledger.forgetting.forget(numbers["b.hl7"], by="keller", why="")
+    gone = world.ledger.forgetting.forget(numbers["b.hl7"], by="keller", why="")
+    assert (gone.events, gone.kept) == (2, 2)
     assert merged(told()) == [("1", "2")]
     assert reader.read(first, None).events == 2
     assert merged(told()) == [("1", "2"), ("3", "4")]
