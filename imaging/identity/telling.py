@@ -27,6 +27,8 @@ class Held:
     """The decision that the destination has it under."""
     planned: Content
     """The decision that holds."""
+    ruled: bool
+    """Rules of coercion may have changed something in it since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,7 @@ class Telling:
 
     tells: tuple[Tell, ...]
     untellable: tuple[Held, ...]
-    """No message says what became of these without saying something wrong of others, or there is none that does."""
+    """No message says what became of these without saying something wrong of others, or there is none that says all."""
 
 
 def telling(studies: Iterable[Held]) -> Telling:
@@ -72,7 +74,14 @@ def telling(studies: Iterable[Held]) -> Telling:
             lost += [study for study in waiting if study not in changed]
             if changed:
                 updates.append(Tell(old=None, patient=old, person=_person(changed[0].planned), studies=changed))
-    return Telling(tells=(*merges, *updates), untellable=tuple(lost))
+    tells = (*merges, *updates)
+    lost += [study for tell in tells for study in tell.studies if _says_less(study)]
+    return Telling(tells=tells, untellable=tuple(lost))
+
+
+def _says_less(study: Held) -> bool:
+    """Something else has changed, too, which no message of its patient says."""
+    return study.ruled or study.believed.get("accessions", []) != study.planned.get("accessions", [])
 
 
 def _patient(content: Content) -> Identifier | None:

@@ -156,8 +156,12 @@ candidate as (
   select r.study_key from numbers n join study_revision r
     on r.plan -> 'decision' -> 'patient' = n.patient and r.plan -> 'decision' ? 'patient')
 select s.study_key, s.revision, b.revision < s.revision and w.study_key is not null as waits,
-  coalesce(was.plan -> 'decision', '{}') as believed, coalesce(now.plan -> 'decision', '{}') as planned
+  coalesce(was.plan -> 'decision', '{}') as believed, coalesce(now.plan -> 'decision', '{}') as planned,
+  k.seq is not null as ruled
 from candidate c cross join lateral (<BELIEVED>) b join study s using (study_key) left join waiting w using (study_key)
 join study_revision was on was.study_key = c.study_key and was.revision = b.revision
 join study_revision now on now.study_key = s.study_key and now.revision = s.revision
+left join lateral (
+  select seq from custody where study_key = s.study_key and event = 'replayed'
+    and (payload ->> 'revision')::integer >= b.revision limit 1) k on w.study_key is not null
 order by s.study_key""".replace("<WAITING>", _WAITING).replace("<BELIEVED>", _BELIEVED)

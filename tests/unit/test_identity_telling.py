@@ -25,8 +25,10 @@ def content(number: str, name: str = "NOE^JANE") -> dict[str, object]:
     return {"patient": ["NORTH", number], "person": {"name": name}}
 
 
-def held(key: int, believed: dict[str, object], planned: dict[str, object], *, waits: bool = True) -> Held:
-    return Held(study_key=key, revision=2, waits=waits, believed=believed, planned=planned)
+def held(
+    key: int, believed: dict[str, object], planned: dict[str, object], *, waits: bool = True, ruled: bool = False
+) -> Held:
+    return Held(study_key=key, revision=2, waits=waits, believed=believed, planned=planned, ruled=ruled)
 
 
 def test_all_studies_of_a_merged_number_are_told_in_one_message() -> None:
@@ -55,6 +57,21 @@ def test_another_name_is_an_update_and_what_no_message_says_is_listed() -> None:
     [tell] = found.tells
     assert (tell.old, tell.person.name) == (None, "POE^JANE")
     assert [study.study_key for study in found.untellable] == [2]
+
+
+def test_what_changed_besides_the_patient_is_listed_beside_the_message() -> None:
+    renumbered = content("8") | {"accessions": [["17", "", "00000017", "", ""]]}
+
+    found = telling(
+        [
+            held(1, content("7"), renumbered),
+            held(2, content("7"), content("8"), ruled=True),
+            held(3, content("7"), content("8")),
+        ]
+    )
+
+    assert [len(tell.studies) for tell in found.tells] == [3]
+    assert [study.study_key for study in found.untellable] == [1, 2]
 
 
 def test_what_the_destination_was_told_already_makes_no_message() -> None:

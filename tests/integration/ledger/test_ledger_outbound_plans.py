@@ -43,6 +43,10 @@ insert into delivery (study_key, revision, source_id, destination_id, pulled, re
 insert into outbound_message (destination_id, trigger, control_id, octets, attempts, answer, done_at)
   values (2, 'A40', 'before', '', 1, 'AA', now());
 insert into outbound_study select study_key, 1, 2, 2 from study where revision = 2;
+insert into custody select study_key, seq, now(), case seq when 1 then 'written' else 'replayed' end, 'mover',
+  jsonb_build_object('revision', (study_key % {OF_A_PATIENT} = 1)::int), decode(repeat('00', 32), 'hex'),
+  decode(repeat('00', 32), 'hex')
+  from study, generate_series(1, 2) seq;
 """
 MERGE = f"""
 update study set revision = 2 where study_key / {OF_A_PATIENT} = any(%(patients)s);
@@ -116,4 +120,6 @@ def test_a_pass_tells_what_waits_and_the_next_one_nothing(seeded: str) -> None:
 
     assert made[0].messages == {"A40": WAITING_PATIENTS}
     assert made[0].studies == OF_A_PATIENT * WAITING_PATIENTS
+    # One of each patient was replayed since the destination has it.
+    assert made[0].untellable == WAITING_PATIENTS
     assert (made[1].messages, made[1].untellable) == ({}, 0)
