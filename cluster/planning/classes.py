@@ -94,7 +94,8 @@ CLASSES: tuple[PlanClass, ...] = (
     ),
     _class(
         Conflict.ACC_UNLISTED, "review", "Headers of the study have accession numbers that the archive does not list "
-        f"for it. Correct it at the source and take inventory again; {_OR_ACCEPT} Each number then passes the rules.",
+        f"for it. Correct it at the source, take inventory again and retry; {_OR_ACCEPT} Each number then passes the "
+        "rules.",
     ),
     _class(
         UID_INVALID, "auto_note", "The Study Instance UID breaks the rules of PS3.5 (a part begins with 0) and stays, "

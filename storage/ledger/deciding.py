@@ -49,6 +49,9 @@ from storage.ledger.records import Json
 SUPERSEDED = "superseded"
 """The resolution of what was opened for a proposal that the plan does not make any more."""
 
+LOOKED_ANEW = ("retry", "renew")
+"""Resolutions after which what was found before is looked for anew (`resolving.Resolution`)."""
+
 PAGE = 10_000
 """Studies read, decided and applied at a time: about a second of work."""
 
@@ -95,17 +98,21 @@ class Deciding:
         return {key: tuple(several) for key, several in found.items()}
 
     def found_accessions(self) -> dict[int, tuple[str, ...]]:
-        """Studies whose headers were found to have accession numbers that the archive does not list: which."""
+        """Studies whose headers were found to have accession numbers that the archive does not list: which, since a
+        person last had them looked for anew."""
         found: dict[int, set[str]] = {}
-        for study_key, told in self._told_of("ACC_UNLISTED"):
+        for study_key, told in self._told_of("ACC_UNLISTED", until=LOOKED_ANEW):
             found.setdefault(study_key, set()).update(told.get("found", ()))
         return {key: tuple(sorted(numbers)) for key, numbers in found.items()}
 
-    def _told_of(self, kind: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        """All evidence that studies' exceptions of a class ever had, open or closed."""
+    def _told_of(self, kind: str, *, until: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, Any]]]:
+        """All evidence that studies' exceptions of a class ever had, open or closed; none of one that was closed as one
+        of `until`, or before such a one."""
         rows = self._conn.execute(
-            "select study_key, evidence from exception where kind = %s and study_key is not null order by exception_id",
-            (kind,),
+            "select study_key, evidence from exception e where kind = %(kind)s and study_key is not null and not exists ("
+            " select from exception l where l.study_key = e.study_key and l.kind = e.kind"
+            " and l.exception_id >= e.exception_id and l.resolution = any(%(until)s)) order by exception_id",
+            {"kind": kind, "until": list(until)},
         )
         for study_key, evidence in rows:
             yield study_key, evidence

@@ -58,6 +58,20 @@ def test_it_moves_with_both_and_is_listed_where_the_job_says_so(world, planner, 
     assert len(decision(world)["accessions"]) == 2
 
 
+def test_what_was_corrected_at_the_source_is_looked_for_anew(world, give, planner, step, found_in_headers) -> None:
+    world.discover("1.2", **MAX, accession="18")
+    planner(RULES).apply()
+    for one in world.ledger.exceptions.list_open():
+        if one.study_uid == "1.1":
+            world.ledger.exceptions.resolve(one.exception_id, Resolution.RETRY, by="m.keller")
+
+    report = planner(RULES).apply()
+
+    assert (report.tally.verdicts, world.ledger.exceptions.list_open()) == ({"auto": 2}, ())
+    assert step() == 2
+    assert "further" not in decision(world)
+
+
 @pytest.mark.parametrize("number", ["18", "018"])
 def test_it_is_in_the_proof_with_all_other_studies_numbers(world, give, planner, found_in_headers, number: str) -> None:
     world.discover("1.2", **MAX, accession=number)
