@@ -109,8 +109,8 @@ class Deciding:
         """All evidence that studies' exceptions of a class ever had, open or closed; none of one that was closed as one
         of `until`, or before such a one."""
         rows = self._conn.execute(
-            "select study_key, evidence from exception e where kind = %(kind)s and study_key is not null and not exists ("
-            " select from exception l where l.study_key = e.study_key and l.kind = e.kind"
+            "select study_key, evidence from exception e where kind = %(kind)s and study_key is not null"
+            " and not exists (select from exception l where l.study_key = e.study_key and l.kind = e.kind"
             " and l.exception_id >= e.exception_id and l.resolution = any(%(until)s)) order by exception_id",
             {"kind": kind, "until": list(until)},
         )

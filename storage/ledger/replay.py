@@ -166,12 +166,13 @@ _STUDIES = """
 select distinct on (study_key) x.study_key, x.study_uid, x.revision, x.effect_id, x.state, x.present, x.written_at
 from unnest(%(effects)s::integer[]) as asked (effect_id)
 cross join lateral (
-  select r.study_key, s.study_uid, r.revision, r.effect_id, s.state, s.revision = r.revision as present, r.written_at
+  select distinct on (r.study_key) r.study_key, s.study_uid, r.revision, r.effect_id, s.state,
+    s.revision = r.revision as present, r.written_at
   from study_revision r cross join lateral (
     select study_uid, state, revision, recount from study where study_key = r.study_key offset 0) s
   where r.effect_id = asked.effect_id and r.study_key > %(after)s
     and (not %(present)s or (s.revision = r.revision and s.state = 'planned' and not s.recount))
-  order by r.study_key limit %(limit)s) x
+  order by r.study_key, r.revision desc limit %(limit)s) x
 order by study_key, x.revision desc limit %(limit)s"""
 
 # What was changed since the page was read is left alone.

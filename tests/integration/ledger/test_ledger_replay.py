@@ -85,6 +85,17 @@ def test_rules_come_back_to_the_letter(world) -> None:
     assert kept_rules(version, world.ledger.replay.rules(version)) == options.rule_set()
 
 
+def test_pages_are_full_where_a_study_shows_an_effect_twice(world) -> None:
+    write(world, "1.1", "1.2")
+    [effect] = (one.effect_id for one in world.ledger.replay.effects())
+    world.ledger.replay.renew(effect, REASON, by="m.keller")
+    write(world, "1.1", "1.2")
+
+    found = world.ledger.replay.studies([effect], present=False, limit=2)
+
+    assert [(one.study_uid, one.revision, one.present) for one in found] == [("1.1", 2, True), ("1.2", 2, True)]
+
+
 def test_what_rules_did_to_staged_members_is_known_after_the_commit(world) -> None:
     world.planned("1.1")
     claim = world.pull()
