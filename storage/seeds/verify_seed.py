@@ -59,13 +59,6 @@ def damaged(path: Path, row: dict, wrong: dict[str, str]) -> list[str]:
     return [f"{row['key']}: not as it was sealed", *(f"  damaged or behind the damage: {name}" for name in wrong)]
 
 
-def elsewhere(row: dict, own: str) -> list[str]:
-    others = [each["serial"] or each["device"] for each in row.get("volumes", []) if each["device"] != own]
-    more = "" if row.get("of") else ", and on devices that were loaded later"
-    named = f"{', '.join(others) or 'this device'}{more}"
-    return [f"{row['key']}: only volume {row['volume']} of a study; others are on {named}"] if "volumes" in row else []
-
-
 def main(device: Path, seal: Path | None) -> int:
     text = (device / "limosa/seal.txt").read_bytes()
     lines = (device / "limosa/packs.jsonl").read_bytes().splitlines()[1:-1]
@@ -77,8 +70,7 @@ def main(device: Path, seal: Path | None) -> int:
     instances = instances_of(device, {row["key"] for row in broken}) if broken else {}
     for row in broken:
         faults += damaged(device / row["key"], row, instances[row["key"]])
-    own = text.decode().splitlines()[0].rpartition("/")[2]
-    spread = [line for row in rows for line in elsewhere(row, own)]
+    spread = [f"{row['key']}: only volume {row['volume']} of a study" for row in rows if "volumes" in row]
     sys.stdout.write("\n".join([*faults, *spread, f"{len(rows)} packs, {len(broken)} damaged or missing"]) + "\n")
     return 3 if faults else 0
 

@@ -182,7 +182,7 @@ def test_a_study_on_three_devices_arrives_in_any_order_and_is_complete_with_the_
     assert {f"archive/{volume.key.removeprefix('data/')}" for volume in receipt.volumes} <= set(bodies)
 
 
-def test_the_script_on_a_device_says_where_the_other_volumes_are(spread: Spread) -> None:
+def test_the_script_on_a_device_says_that_a_study_goes_on_elsewhere(spread: Spread) -> None:
     spread.deliver()
     holders = spread.holders()
     spread.shipment.seal(holders[2])
@@ -193,7 +193,7 @@ def test_the_script_on_a_device_says_where_the_other_volumes_are(spread: Spread)
     )
 
     assert script.returncode == 0, script.stdout
-    assert f"only volume 2 of a study; others are on {holders[1]}, {holders[3]}\n" in script.stdout
+    assert "only volume 2 of a study\n" in script.stdout
 
 
 def test_a_device_is_sealed_and_brought_in_before_the_last_volume_is_written(spread: Spread, far_side: Any) -> None:
