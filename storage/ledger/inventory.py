@@ -291,16 +291,16 @@ def _record_studies(conn: Connection, source_id: int, studies: Sequence[FoundStu
                 (
                     ordinal,
                     study.study_uid,
-                    study.patient_id,
-                    study.issuer,
-                    study.patient_name,
-                    study.birth_date,
-                    study.sex,
-                    study.accession,
-                    study.study_date,
-                    study.study_time,
-                    None if study.modalities is None else list(study.modalities),
-                    study.description,
+                    _kept(study.patient_id),
+                    _kept(study.issuer),
+                    _kept(study.patient_name),
+                    _kept(study.birth_date),
+                    _kept(study.sex),
+                    _kept(study.accession),
+                    _kept(study.study_date),
+                    _kept(study.study_time),
+                    None if study.modalities is None else [_kept(one) for one in study.modalities],
+                    _kept(study.description),
                     study.series_count,
                     study.instance_count,
                 )
@@ -314,6 +314,13 @@ def _record_studies(conn: Connection, source_id: int, studies: Sequence[FoundStu
     _tell_two_patients(conn, identities)
     two_patients = tuple(sorted(identities))
     return Recorded(new=new, changed=changed, same=distinct[0] - new - changed, two_patients=two_patients)
+
+
+def _kept(text: str | None) -> str | None:
+    """No text of a ledger holds a NUL, or half of a pair of surrogates, which JSON may have."""
+    if not text or (text.isascii() and "\0" not in text):
+        return text
+    return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")
 
 
 def _two_patients(conn: Connection) -> dict[Uid, list[list[str | None]]]:

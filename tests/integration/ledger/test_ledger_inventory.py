@@ -72,6 +72,12 @@ def test_what_an_archive_does_not_say_is_unknown_and_not_a_change(world) -> None
     assert world.sql("select instance_count from study") == [(2,)]
 
 
+def test_an_answer_that_no_database_takes_in_as_it_is_costs_no_inventory(world) -> None:
+    world.discover("1.1", patient_name="Noe\0Jane", accession="1\ud800", modalities=("C\0T",))
+
+    assert world.sql("select patient_name, accession, modalities from study") == [("Noe Jane", "1?", ["C T"])]
+
+
 def test_the_same_study_twice_in_a_batch_is_one_study(world) -> None:
     recorded = world.ledger.inventory.record_studies(world.source, [world.found("1.2"), world.found("1.2")])
 
