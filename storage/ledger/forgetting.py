@@ -1,5 +1,6 @@
 """Files of the hospital that a person takes back: what only they told does not count any more."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from blake3 import blake3
@@ -45,23 +46,17 @@ class Forgetting:
         with self._pool.transaction("forget file") as conn:
             conn.execute("select pg_advisory_xact_lock(%s)", (FORGETTING,))
             row = conn.execute(
-                "select kind, name, digest, events from hospital_file where file_id = %s and replaced_at is null"
-                " for update",
+                "select kind, name, digest, events, repeats_kept from hospital_file"
+                " where file_id = %s and replaced_at is null for update",
                 (file_id,),
             ).fetchone()
             if row is None:
                 raise Unforgettable(f"no file {file_id} counts")
-            kind, name, digest, events = row
+            kind, name, digest, events, repeats_kept = row
             if bytes(digest) == heard_digest(name):
                 raise Unforgettable(f"{name} came over a line: nobody would send it again")
-            if kind == HL7:
-                unknown = conn.execute(_UNKNOWN, (file_id,)).fetchall()
-                if unknown:
-                    told = ", ".join(f"{other} ({number})" for number, other in unknown)
-                    raise Unforgettable(
-                        f"an earlier release read {told} after {name}, and nobody knows what they told again: forget "
-                        "them first, the last one first, and import them anew afterwards"
-                    )
+            if kind == HL7 and not repeats_kept:
+                _require_known(file_id, name, conn.execute(_UNKNOWN, (file_id,)).fetchall())
             conn.execute(
                 "update hospital_file set replaced_at = limosa_now(), forgotten_by = %s, forgotten_why = %s"
                 " where file_id = %s",
@@ -72,14 +67,31 @@ class Forgetting:
         return Forgotten(file_id=file_id, kind=kind, name=name, events=events - kept, kept=kept)
 
 
+def _require_known(file_id: int, name: str, others: Sequence[tuple[int, str, bytes]]) -> None:
+    """Nothing that is lost with the file was told by one of these others as well; or raises `Unforgettable`."""
+    # A line of the same day may have an earlier number, and told things again later all the same.
+    heard = [other for _, other, digest in others if bytes(digest) == heard_digest(other)]
+    if heard:
+        raise Unforgettable(
+            f"an earlier release heard {', '.join(heard)} over a line, and nobody knows what was told again there: "
+            f"say in a table of overrides what is not to hold of {name}"
+        )
+    told = ", ".join(f"{other} ({number})" for number, other, _ in others if number > file_id)
+    if told:
+        raise Unforgettable(
+            f"an earlier release read {told} after {name}, and nobody knows what they told again: forget them first, "
+            "the last one first, and import them anew afterwards"
+        )
+
+
 def heard_digest(name: str) -> bytes:
     """In place of the digest of a file that grows by messages that come over a line."""
     return blake3(f"heard\n{name}".encode()).digest()
 
 
 _UNKNOWN = """
-select file_id, name from hospital_file
-where kind = 'hl7' and replaced_at is null and not repeats_kept and file_id > %s
+select file_id, name, digest from hospital_file
+where kind = 'hl7' and replaced_at is null and not repeats_kept and file_id <> %s
 order by file_id desc"""
 
 _HAND_OVER = """

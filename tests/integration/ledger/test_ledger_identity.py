@@ -147,6 +147,9 @@ def test_what_nobody_could_give_again_is_not_forgotten(world, reader, merges) ->
 
     with pytest.raises(Unforgettable, match="came over a line"):
         world.ledger.forgetting.forget(file_id, by="keller", why="")
+    with pytest.raises(Unforgettable, match=r"an earlier release heard heard-2026-11-30\.hl7 over a line"):
+        world.ledger.forgetting.forget(first, by="keller", why="")
+    world.sql("update hospital_file set repeats_kept = name like 'heard%%' returning 1")
     with pytest.raises(Unforgettable, match=r"an earlier release read b\.hl7 \(\d+\) after a\.hl7"):
         world.ledger.forgetting.forget(first, by="keller", why="")
     assert world.ledger.forgetting.forget(second, by="keller", why="").name == "b.hl7"
