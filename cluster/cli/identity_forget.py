@@ -55,10 +55,10 @@ def forget(
     if out.form is Form.JSON:
         out.record(asdict(done))
         return
-    out.say(
-        f"{done.name} is forgotten: {_events(done.events)} of it only, {done.kept} that other files told as well. "
-        f"Nothing is decided yet; limosa plan {job_file} shows what follows."
-    )
+    out.say(f"{done.name} is forgotten: {_events(done.events)} of it only, {done.kept} that other files told as well.")
+    if done.replaced is not None:
+        out.say(f"The table of that name before it ({done.replaced}) does not count again by itself: import it anew.")
+    out.say(f"Nothing is decided yet; limosa plan {job_file} shows what follows.")
 
 
 def _events(count: int) -> str:

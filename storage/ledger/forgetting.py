@@ -29,6 +29,8 @@ class Forgotten:
     """Events, or orders, that do not count any more."""
     kept: int
     """Events of it that another file had told as well, and that count as that one's."""
+    replaced: int | None
+    """The earlier table of its name that it had taken the place of, which does not count again by itself."""
 
 
 class Forgetting:
@@ -64,7 +66,15 @@ class Forgetting:
             )
             kept = sum(count for (count,) in conn.execute(_HAND_OVER, (file_id,)))
             conn.execute(_REPEATS, (file_id,))
-        return Forgotten(file_id=file_id, kind=kind, name=name, events=events - kept, kept=kept)
+            replaced = conn.execute(_REPLACED, {"kind": kind, "name": name, "file": file_id}).fetchone()
+        return Forgotten(
+            file_id=file_id,
+            kind=kind,
+            name=name,
+            events=events - kept,
+            kept=kept,
+            replaced=None if replaced is None else replaced[0],
+        )
 
 
 def _require_known(file_id: int, name: str, others: Sequence[tuple[int, str, bytes]]) -> None:
@@ -88,6 +98,11 @@ def heard_digest(name: str) -> bytes:
     """In place of the digest of a file that grows by messages that come over a line."""
     return blake3(f"heard\n{name}".encode()).digest()
 
+
+_REPLACED = """
+select max(file_id) from hospital_file
+where kind = %(kind)s and kind <> 'hl7' and name = %(name)s and file_id < %(file)s and forgotten_by is null
+having max(file_id) is not null"""
 
 _UNKNOWN = """
 select file_id, name, digest from hospital_file

@@ -138,6 +138,21 @@ def test_a_forgotten_file_takes_with_it_what_nobody_else_told(world, reader, mer
     assert world.sql("select name, forgotten_by, forgotten_why from hospital_file where file_id = %s", numbers["a.hl7"])
 
 
+def test_the_table_that_a_forgotten_one_replaced_is_named(world, reader, tmp_path, told) -> None:
+    table = tmp_path / "crosswalk.csv"
+    for new in ("2", "3"):
+        table.write_text(f"old_issuer,old_id,new_issuer,new_id,kind\nNORTH,1,NORTH,{new},merge\n")
+        reader.read(table, None)
+    first, second = (number for (number,) in world.sql("select file_id from hospital_file order by file_id"))
+
+    gone = world.ledger.forgetting.forget(second, by="keller", why="")
+
+    assert (gone.replaced, tuple(told())) == (first, ())
+    reader.read(table, None)
+    [anew] = world.ledger.identity.files()
+    assert world.ledger.forgetting.forget(anew.file_id, by="keller", why="").replaced == first
+
+
 def test_what_nobody_could_give_again_is_not_forgotten(world, reader, merges) -> None:
     file_id, _ = world.ledger.identity.hear("heard-2026-11-30.hl7", READING, EVENTS[:1], None)
     reader.read(merges("a.hl7", ("1", "2")), None)
