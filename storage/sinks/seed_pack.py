@@ -145,6 +145,7 @@ class SeedPackWriter:
                 return None
             file = device.deadline.do(resumed_file, descriptor, device.key, end)
             if file is None:
+                device.remove(index_key_beside(pack, state.container, state.key))
                 device.remove(state.key)
                 device.close(descriptor)
                 return None
@@ -263,8 +264,7 @@ class SeedPackWriter:
             self._require_open()
             try:
                 with _telling(self._device):
-                    self._device.remove(self._key)
-                    self._device.remove(index_key_beside(self._pack, self._container, self._key))
+                    self._remove()
                 self._journal.reset(reason)
             finally:
                 self.close()
@@ -301,9 +301,14 @@ class SeedPackWriter:
 
     def _cut_off_index(self) -> None:
         """Instances came after the index was written: the journal cannot forget single parts, so all starts over."""
-        self._device.remove(self._key)
+        self._remove()
         self._journal.reset("instances came after the index")
         raise UploadLost("instances came after the index", operation="resume", place=self._device.place)
+
+    def _remove(self) -> None:
+        """The index first: left alone it would be in the way of the next pack of this name."""
+        self._device.remove(index_key_beside(self._pack, self._container, self._key))
+        self._device.remove(self._key)
 
     def _write_sidecar(self) -> None:
         encoder = self._encoder
@@ -368,8 +373,7 @@ class SeedPackWriter:
             # A volume would come back with its next instance: room was promised that is not there.
             size = 1 if self.several else min(self._written, self.promised or self._written)
             self._devices.mark_full(self._device, size)
-            self._device.remove(self._key)
-            self._device.remove(index_key_beside(self._pack, self._container, self._key))
+            self._remove()
             self._journal.reset("device full")
         finally:
             self.close()

@@ -119,6 +119,9 @@ class VolumesWriter:
         """The writer that takes an instance of this size."""
         if self._writer is None:
             self._writer = self._begin(facts, size)
+        if self._writer.complete:
+            # Its index says that nothing follows, so it starts over.
+            return self._writer
         stopped = self._writer.stops(size)
         if stopped is None:
             return self._writer

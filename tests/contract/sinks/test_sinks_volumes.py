@@ -166,6 +166,23 @@ def test_a_worker_that_dies_anywhere_writes_no_finished_volume_again(
                 break
 
 
+@pytest.mark.parametrize("before", [3, 5, 8], ids=["with room", "without room", "in its second volume"])
+def test_a_study_that_grew_after_its_index_was_written_starts_that_pack_over(
+    before: int, tmp_path: Path, kit: SimpleNamespace
+) -> None:
+    study, journal = kit.Study([MIB] * (before + 1)), kit.Journal()
+    writer = sink_of(tmp_path).writer(study.pack, Container.TAR, 0, journal, None)
+    for facts, content in list(study.instances.values())[:before]:
+        writer.add(facts, kit.octets(content))
+    writer.finish()
+
+    with pytest.raises(UploadLost):
+        written(sink_of(tmp_path), study, journal)
+    receipt = written(sink_of(tmp_path), study, journal)
+
+    assert read(sink_of(tmp_path), study, receipt) == contents(study)
+
+
 def test_a_device_that_is_full_against_its_word_loses_only_the_volume_it_was_given(
     tmp_path: Path, kit: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
