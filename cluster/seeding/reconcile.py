@@ -98,7 +98,9 @@ class Reconciling:
                     moved, proven = moved + self._land(page, verdict.proof), proven + self._prove(page)
                     page.clear()
                 continue
-            if verdict.verdict in _KINDS and pack.current and pack.state in _ON_THE_WAY:
+            # Another volume may have stopped the delivery already; of this one, too, nothing is proven any more.
+            stopped = pack.volume and pack.state is DeliveryState.EXCEPTION
+            if verdict.verdict in _KINDS and pack.current and (stopped or pack.state in _ON_THE_WAY):
                 found = problem(_KINDS[verdict.verdict], self._evidence(pack, verdict))
                 self.ledger.seeds.damaged(pack, found, by=self.by)
             if len(trouble) < PAGE:

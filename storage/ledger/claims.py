@@ -264,21 +264,17 @@ returning d.delivery_id, d.study_key, s.study_uid, d.revision, d.source_id, d.de
   volumes_of(r.delivery_id) as volumes"""
 
 _UNCLAIMED: LiteralString = "and lease_owner is null and not_before is null\n"
-_FEED_FROM_OTHERS = _FEED.replace(
-    _UNCLAIMED,
-    _UNCLAIMED
-    + """    and not exists (select from delivery i join receipt r using (delivery_id)
+_NOT_FED_FROM: LiteralString = """    and not exists (select from delivery i join receipt r using (delivery_id)
       where i.study_key = delivery.study_key and i.revision = delivery.revision and i.pulled
-        and r.device = any(%(last)s))
-""",
-)
-_VALIDATE_ON_OTHERS = _VALIDATE.replace(
-    _UNCLAIMED,
-    _UNCLAIMED
-    + """    and not exists (select from receipt r where r.delivery_id = delivery.delivery_id
-      and r.device = any(%(last)s))
-""",
-)
+        and (r.device = any(%(last)s)
+          or exists (select from volume v where v.delivery_id = r.delivery_id and v.device = any(%(last)s))))
+"""
+_NOT_READ_FROM: LiteralString = """    and not exists (select from receipt r where r.delivery_id = delivery.delivery_id
+      and (r.device = any(%(last)s)
+        or exists (select from volume v where v.delivery_id = r.delivery_id and v.device = any(%(last)s))))
+"""
+_FEED_FROM_OTHERS = _FEED.replace(_UNCLAIMED, _UNCLAIMED + _NOT_FED_FROM)
+_VALIDATE_ON_OTHERS = _VALIDATE.replace(_UNCLAIMED, _UNCLAIMED + _NOT_READ_FROM)
 
 _RECOVER = """
 update delivery d set lease_owner = null, lease_until = null, lease_kind = null, reason = 'lease expired'

@@ -196,8 +196,13 @@ where s.study_key = %(study)s and s.state in ('planned', 'exception', 'empty_con
   and not exists (select from exception e where e.study_key = s.study_key and e.resolved_at is null and e.blocking
                   and e.delivery_id is null)"""
 
+# Its device may have been sealed meanwhile.
 _DELIVERIES_GO_ON = """
-update delivery d set state = d.held_state, held_state = null, attempts = 0
+update delivery d set held_state = null, attempts = 0,
+  state = case when d.held_state = 'written' and (
+      exists (select from receipt r join seal l on l.device_id = r.device where r.delivery_id = d.delivery_id)
+      or exists (select from volume v join seal l on l.device_id = v.device where v.delivery_id = d.delivery_id))
+    then 'sealed' else d.held_state end
 where d.study_key = %(study)s and d.state = 'exception'
   and (%(delivery)s::bigint is null or d.delivery_id = %(delivery)s)
   and not exists (select from exception e where e.study_key = d.study_key and e.resolved_at is null and e.blocking

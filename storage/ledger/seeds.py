@@ -18,7 +18,7 @@ from storage.ledger.lifecycle import DeliveryState
 from storage.ledger.pool import Connection, Pool
 from storage.ledger.receipts import receipt_of
 from storage.ledger.records import CustodyNote, Problem
-from storage.ledger.volumes import land_volumes, prove_volumes, seal_volumes, ship_volumes
+from storage.ledger.volumes import land_volumes, prove_volumes, seal_volumes, ship_volumes, unprove_volume
 from storage.packs.model import PackId, Receipt
 
 PAGE = 1_000
@@ -177,6 +177,7 @@ class Seeds:
                 delivery_id=pack.delivery_id,
                 destination_id=destination[0],
             )
+            unprove_volume(conn, pack.delivery_id, pack.volume)
             if stopped is not None:
                 _note(conn, pack, by, CustodyNote(event="exception", payload={"kind": problem.kind}))
         return number

@@ -127,32 +127,40 @@ def catch_up(conn: Connection, delivery_id: int) -> None:
     conn.execute(_SEAL, {"ids": [delivery_id]})
 
 
+def unprove_volume(conn: Connection, delivery_id: int, number: int) -> None:
+    """What was proven of the volume is not true any more, within the caller's transaction."""
+    conn.execute(
+        "update volume set stage = 'arrived' where delivery_id = %s and number = %s and stage = 'validated'",
+        (delivery_id, number),
+    )
+
+
 def seal_volumes(conn: Connection, device_id: str, note: CustodyNote, by: str) -> int:
     """The device's volumes are sealed, and their deliveries with them; how many volumes."""
     moved = _move(conn, device_id, DeliveryState.WRITTEN, DeliveryState.SEALED, None, note, by)
-    conn.execute(_SEAL, {"ids": moved})
-    return len(moved)
+    _follow(conn, device_id)
+    return moved
 
 
 def ship_volumes(conn: Connection, device_id: str, note: CustodyNote, by: str) -> int:
     """The device's sealed volumes have left; how many."""
     moved = _move(conn, device_id, DeliveryState.SEALED, DeliveryState.SHIPPED, None, note, by)
     _follow(conn, device_id)
-    return len(moved)
+    return moved
 
 
 def land_volumes(conn: Connection, device_id: str, packs: Sequence[PackId], note: CustodyNote, by: str) -> int:
     """These volumes of the device have arrived; how many had not before."""
     moved = _move(conn, device_id, DeliveryState.SEALED, DeliveryState.ARRIVED, packs, note, by)
     _follow(conn, device_id)
-    return len(moved)
+    return moved
 
 
 def prove_volumes(conn: Connection, device_id: str, packs: Sequence[PackId], note: CustodyNote, by: str) -> int:
     """These volumes of the device, that have arrived, are proven; how many had not been."""
     moved = _move(conn, device_id, DeliveryState.ARRIVED, DeliveryState.VALIDATED, packs, note, by)
     _follow(conn, device_id)
-    return len(moved)
+    return moved
 
 
 def _move(
@@ -163,8 +171,8 @@ def _move(
     packs: Sequence[PackId] | None,
     note: CustodyNote,
     by: str,
-) -> list[int]:
-    """Volumes from `least` on are at `stage` now, and their chains say so; the ids of their deliveries."""
+) -> int:
+    """Volumes from `least` on are at `stage` now, and their chains say so; how many."""
     rows = conn.execute(
         _MOVE,
         {
@@ -177,10 +185,10 @@ def _move(
             "numbers": [pack.volume for pack in packs or ()],
         },
     ).fetchall()
-    for study_key, study_uid, number, _ in sorted(rows):
+    for study_key, study_uid, number in sorted(rows):
         told = CustodyNote(event=note.event, payload={**note.payload, "volume": number})
         append(conn, study_key=study_key, study_uid=study_uid, actor=by, note=told)
-    return [row[3] for row in rows]
+    return len(rows)
 
 
 def _follow(conn: Connection, device_id: str) -> None:
@@ -218,16 +226,18 @@ select %(study)s, %(revision)s, sop_uid, series_uid, sop_class, transfer_syntax,
 from volume_member where delivery_id = %(delivery)s order by sop_uid
 returning sop_uid"""
 
-# What an exception holds back stays where it is, as a delivery does.
+# What an exception holds back stays where it is, as a delivery does; but a seal holds whatever became of the study
+# while its device was read.
 _MOVE = """
 update volume v set stage = %(stage)s::delivery_state
 from delivery d join study s using (study_key)
 where v.device = %(device)s and v.stage >= %(least)s::delivery_state and v.stage < %(stage)s::delivery_state
-  and d.delivery_id = v.delivery_id and d.state not in ('exception', 'void')
+  and d.delivery_id = v.delivery_id and d.state <> 'void'
+  and (d.state <> 'exception' or %(stage)s::delivery_state = 'sealed')
   and (%(all)s or (s.study_uid, d.revision, v.number) in (
     select p.study_uid, p.revision, p.number
     from unnest(%(studies)s::text[], %(revisions)s::int[], %(numbers)s::int[]) as p (study_uid, revision, number)))
-returning s.study_key, s.study_uid, v.number, v.delivery_id"""
+returning s.study_key, s.study_uid, v.number"""
 
 _SEAL = """
 update delivery d set state = 'sealed', validated_at = null, not_before = null, attempts = 0,
@@ -236,6 +246,7 @@ where delivery_id = any(%(ids)s) and state in ('written', 'validated')
   and exists (select from volume v where v.delivery_id = d.delivery_id and v.stage > 'written')"""
 
 _FOLLOWING: tuple[LiteralString, ...] = (
+    _SEAL,
     """
 update delivery d set state = 'shipped' where d.delivery_id = any(%(ids)s) and d.state = 'sealed'
   and not exists (select from volume v where v.delivery_id = d.delivery_id and v.stage < 'shipped')""",

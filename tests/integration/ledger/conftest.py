@@ -165,7 +165,7 @@ class World:
 
 
 TABLES = """
-commitment, volume_member, volume,
+commitment, volume_member, volume, arrival, seal,
 sampled_series, sampled_study, pilot_study, pilot_day, source_study, source_file,
 acceptance, decision, decision_rules, ordered, identity_event, told_again, hospital_file,
 custody, exception, validation, receipt, sop, instance, upload_member, upload_part, upload, delivery, study_revision,
