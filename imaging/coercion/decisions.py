@@ -83,7 +83,8 @@ class Decisions:
         planned = plan(dataset, self.rules, self._source)
         further = self._further(dataset)
         changes = (*planned.changes, *further)
-        acted = (*planned.acted, *dict.fromkeys(change.rule for change in further))
+        # A change may be due to several, of several numbers.
+        acted = (*planned.acted, *dict.fromkeys(label for change in further for label in change.rule.split()))
         edits = _edits(changes)
         if changes and self.rules.originals is Originals.DATASET:
             edits.append(originals_edit(dataset, changes, self.rules, self._moment))

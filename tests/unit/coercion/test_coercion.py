@@ -22,6 +22,7 @@ from imaging.coercion.apply import coerce
 from imaging.coercion.attributes import Unfit, attribute
 from imaging.coercion.decisions import Decisions
 from imaging.coercion.errors import NotCoercible
+from imaging.coercion.plan import Change
 from imaging.coercion.rules import (
     Action,
     Check,
@@ -449,6 +450,16 @@ def test_what_was_decided_of_one_slice_is_not_decided_again_for_the_next(monkeyp
 
     assert second.facts.coerced == first.facts.coerced
     assert pydicom.dcmread(io.BytesIO(file_of(second))).AccessionNumber == "2"
+
+
+def test_each_rule_that_a_change_is_due_to_is_told_by_itself() -> None:
+    due = Change(rule="pad/1 south/2", reason=Reason.COERCE, tag=ACCESSION, vr="SH", before=b"1", after=b"2")
+    decisions = Decisions(RuleSet(), source="", moment=MOMENT, further=lambda _: (due,))
+
+    assert decisions.on(instance_of(MemoryOctets(written(dataset(AccessionNumber="1")))).reading.header).acted == (
+        "pad/1",
+        "south/2",
+    )
 
 
 @settings(max_examples=60, deadline=None)
