@@ -1,7 +1,8 @@
 """What a destination that keeps its first copy has to be told of: pure, from what it believes and what is planned.
 
 A40 moves everything under a number. So it is told only where every study that the destination holds under the number is
-planned under the same other one; a part of them would take the rest along.
+planned under the same other one; a part of them would take the rest along. And only where the hospital said that the
+number became that one: where a merge counts no more, the number is somebody else's again, with studies of its own.
 """
 
 from collections import defaultdict
@@ -65,7 +66,7 @@ def telling(studies: Iterable[Held]) -> Telling:
             continue
         targets = {_patient(study.planned) for study in held}
         patient = targets.pop() if len(targets) == 1 else None
-        if old is None or patient is None:
+        if old is None or patient is None or (patient != old and not any(_led(old, study) for study in held)):
             lost += waiting
         elif patient != old:
             merges.append(Tell(old=old, patient=patient, person=_person(waiting[0].planned), studies=waiting))
@@ -82,6 +83,11 @@ def telling(studies: Iterable[Held]) -> Telling:
 def _says_less(study: Held) -> bool:
     """Something else has changed, too, which no message of its patient says."""
     return study.ruled or study.believed.get("accessions", []) != study.planned.get("accessions", [])
+
+
+def _led(old: Identifier, study: Held) -> bool:
+    """The number led to the one that the study is planned under."""
+    return any(Identifier(*number) == old for number in study.planned.get("numbers", ()))
 
 
 def _patient(content: Content) -> Identifier | None:

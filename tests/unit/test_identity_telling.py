@@ -21,8 +21,9 @@ ENVELOPE = Envelope(
 FEED = Feed(issuers=Issuers(authorities=(NORTH,), default="NORTH"), zone=UTC)
 
 
-def content(number: str, name: str = "NOE^JANE") -> dict[str, object]:
-    return {"patient": ["NORTH", number], "person": {"name": name}}
+def content(number: str, name: str = "NOE^JANE", *, led: tuple[str, ...] = ("7",)) -> dict[str, object]:
+    numbers = [["NORTH", one] for one in (*led, number)]
+    return {"patient": ["NORTH", number], "person": {"name": name}, "numbers": numbers}
 
 
 def held(
@@ -46,6 +47,20 @@ def test_a_merge_that_would_take_another_study_along_is_not_told() -> None:
 
     assert found.tells == ()
     assert [study.study_key for study in found.untellable] == [1]
+
+
+def test_a_merge_that_counts_no_more_is_not_told_as_one_the_other_way() -> None:
+    found = telling([held(1, content("8"), content("7"))])
+
+    assert (found.tells, [study.study_key for study in found.untellable]) == ((), [1])
+
+
+def test_a_merge_that_was_told_the_wrong_way_round_is_told_anew() -> None:
+    back, other = held(1, content("8"), content("7")), held(2, content("8"), content("7", led=("8",)))
+
+    assert [(tell.old, tell.patient) for tell in telling([back, other]).tells] == [
+        (Identifier("NORTH", "8"), Identifier("NORTH", "7"))
+    ]
 
 
 def test_another_name_is_an_update_and_what_no_message_says_is_listed() -> None:

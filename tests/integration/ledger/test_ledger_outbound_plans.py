@@ -21,7 +21,11 @@ OF_A_PATIENT = 4
 TOLD_BEFORE = STUDIES // 10
 """Studies whose patient was merged in the past; the destination was told."""
 WAITING_PATIENTS = 3
-DECISION = "jsonb_build_object('decision', jsonb_build_object('patient', jsonb_build_array('NORTH', {}), 'person', '{{}}'::jsonb))"  # noqa: E501
+DECISION = (
+    "jsonb_build_object('decision', jsonb_build_object('patient', jsonb_build_array('NORTH', {}), 'person',"
+    " '{{}}'::jsonb, 'numbers',"
+    f" jsonb_build_array(jsonb_build_array('NORTH', (study_key / {OF_A_PATIENT})::text))))"
+)
 SEED = f"""
 insert into job (name, source_identity, secret, generation) values ('j', 's', decode(repeat('00', 32), 'hex'), 1);
 insert into source (name, kind, pull_limit, allowed) values ('pacs', 'dimse', 8, 8);
