@@ -69,6 +69,9 @@ def translated(operation: str) -> Generator[None]:
         raise Retryable(
             "the ledger is away or busy", operation=operation, place=PLACE, code=error.sqlstate or ""
         ) from None
+    except UnicodeEncodeError:
+        # Such as an argument that was typed in another character set than the command's.
+        raise Rejected("the ledger takes no text but UTF-8", operation=operation, place=PLACE) from None
     except psycopg.Error as error:
         rule = error.diag.constraint_name or type(error).__name__
         raise Rejected(

@@ -25,6 +25,7 @@ from imaging.identity.events import (
 )
 from imaging.identity.order import replayed, replayed_in_turn
 from imaging.identity.people import Identifier, Person
+from storage.errors import Rejected
 from storage.ledger.forgetting import Unforgettable
 from storage.ledger.identity import FileHead, Told
 
@@ -151,6 +152,16 @@ def test_the_table_that_a_forgotten_one_replaced_is_named(world, reader, tmp_pat
     reader.read(table, None)
     [anew] = world.ledger.identity.files()
     assert world.ledger.forgetting.forget(anew.file_id, by="keller", why="").replaced == first
+
+
+def test_a_reason_that_was_typed_in_another_character_set_is_refused_by_a_sentence(world, reader, merges) -> None:
+    reader.read(merges("a.hl7", ("1", "2")), None)
+    [file] = world.ledger.identity.files()
+
+    with pytest.raises(Rejected, match="no text but UTF-8"):
+        world.ledger.forgetting.forget(file.file_id, by="keller", why=b"Gr\xfc\xdfe".decode(errors="surrogateescape"))
+
+    assert world.ledger.identity.files() == (file,)
 
 
 def test_what_nobody_could_give_again_is_not_forgotten(world, reader, merges) -> None:
