@@ -14,6 +14,9 @@ from imaging.identity.people import NOBODY, Identifier, Person
 
 Content: TypeAlias = dict[str, Any]
 
+_WRITTEN = ("patient", "universal", "person", "accessions", "accession_rule")
+"""Keys of a decision that say what headers shall say (`imaging.identity.planned`)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
@@ -67,17 +70,22 @@ def telling(studies: Iterable[Held]) -> Telling:
         targets = {_patient(study.planned) for study in held}
         patient = targets.pop() if len(targets) == 1 else None
         if old is None or patient is None or (patient != old and not any(_led(old, study) for study in held)):
-            lost += waiting
+            lost += [study for study in waiting if _differs(study)]
         elif patient != old:
             merges.append(Tell(old=old, patient=patient, person=_person(waiting[0].planned), studies=waiting))
         else:
             changed = tuple(study for study in waiting if _person(study.planned) != _person(study.believed))
-            lost += [study for study in waiting if study not in changed]
+            lost += [study for study in waiting if study not in changed and _differs(study)]
             if changed:
                 updates.append(Tell(old=None, patient=old, person=_person(changed[0].planned), studies=changed))
     tells = (*merges, *updates)
     lost += [study for tell in tells for study in tell.studies if _says_less(study)]
     return Telling(tells=tells, untellable=tuple(lost))
+
+
+def _differs(study: Held) -> bool:
+    """The destination has it otherwise than it is planned: not where a decision was taken back before it was told."""
+    return study.ruled or any(study.believed.get(key) != study.planned.get(key) for key in _WRITTEN)
 
 
 def _says_less(study: Held) -> bool:

@@ -55,6 +55,13 @@ def test_a_merge_that_counts_no_more_is_not_told_as_one_the_other_way() -> None:
     assert (found.tells, [study.study_key for study in found.untellable]) == ((), [1])
 
 
+def test_what_was_taken_back_before_it_was_told_is_right_as_it_is() -> None:
+    back, stays = held(1, content("8"), content("8", led=("9",))), held(2, content("8"), content("7"))
+
+    assert telling([back]) == telling([])
+    assert [study.study_key for study in telling([back, stays]).untellable] == [2]
+
+
 def test_a_merge_that_was_told_the_wrong_way_round_is_told_anew() -> None:
     back, other = held(1, content("8"), content("7")), held(2, content("8"), content("7", led=("8",)))
 
