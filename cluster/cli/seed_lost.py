@@ -1,7 +1,7 @@
 """seed lost: a device that nobody will read again."""
 
 import getpass
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -13,9 +13,10 @@ from cluster.job import SeedDestination, load_job
 from cluster.seeding.choice import device_row, mounted
 from cluster.seeding.reading import packs_of
 from cluster.services import open_ledger
+from imaging.uid import Uid
+from storage.ledger.ledger import Ledger
 from storage.ledger.lifecycle import DeliveryState
-
-GONE = frozenset({DeliveryState.VOID, DeliveryState.EXCEPTION})
+from storage.ledger.records import Json
 
 
 def add_to(app: typer.Typer) -> None:
@@ -48,13 +49,30 @@ def lost(
             raise Stop(f"device {row.path_label} is mounted; `limosa seed verify` says what of it is damaged")
         evidence = {"device": row.device_id, "serial": row.serial or "", "note": note}
         studies = instances = 0
+        told = _told(ledger, row.device_id)
+        last: Uid | None = None
         for pack in packs_of(ledger, row.device_id):
-            if pack.state in GONE or not pack.current:
+            if pack.state is DeliveryState.VOID or not pack.current or pack.study_uid in told:
                 continue
             found = problem("DEVICE_LOST", {**evidence, "key": pack.receipt.key})
             ledger.seeds.damaged(pack, found, by=by or getpass.getuser())
-            studies, instances = studies + 1, instances + pack.instances
+            # Volumes of one study are neighbours.
+            studies, instances = studies + (pack.study_uid != last), instances + pack.instances
+            last = pack.study_uid
     printer(as_json).record(
         {"device_id": row.device_id, "serial": row.serial, "studies": studies, "instances": instances}
     )
     return Exit.EXCEPTIONS if studies else Exit.DONE
+
+
+def _told(ledger: Ledger, device_id: str) -> set[Uid | None]:
+    """The studies of which it is on record already that they were on the device."""
+    found: set[Uid | None] = set()
+    after = 0
+    while page := ledger.exceptions.list_open(kind="DEVICE_LOST", after=after):
+        for each in page:
+            earlier = cast(list[Json], each.evidence.get("earlier", []))
+            if any(one.get("device") == device_id for one in (each.evidence, *earlier)):
+                found.add(each.study_uid)
+        after = page[-1].exception_id
+    return found

@@ -163,6 +163,22 @@ def test_a_lost_device_gives_its_studies_back_to_be_fetched_again_or_is_taken_ba
     assert "fell" in str(problems[0].evidence)
 
 
+def test_a_lost_device_takes_a_study_with_it_that_had_stopped_for_another_reason(shipment) -> None:
+    shipment.prepare()
+    shipment.deliver("1.2.1", shipment.roots[0])
+    shipment.flip("1.2.1", 3000)
+    shipment.do("verify", str(shipment.file), "disk-1", rc=3)
+    shipment.roots[0].rename(shipment.folder / "at-the-bottom-of-the-lake")
+
+    told = shipment.do("lost", str(shipment.file), "disk-1", "--note", "fell", rc=2)
+    again = shipment.do("lost", str(shipment.file), "disk-1", "--note", "fell")
+    damage, loss = shipment.ledger.exceptions.list_open()
+    shipment.ledger.exceptions.resolve(damage.exception_id, Resolution.RETRY, by="m.keller")
+
+    assert (told["studies"], again["studies"], loss.kind) == (1, 0, "DEVICE_LOST")
+    assert shipment.states() == {"1.2.1/1": "exception"}
+
+
 MISTAKES = {
     "init {file} {folder} --serial X": "not among the devices",
     "init {file} {one} --serial a/b": "--serial takes",
