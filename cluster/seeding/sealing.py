@@ -98,11 +98,15 @@ class Sealing:
                 at=now,
             )
             seal, note = seal_device(self.device, self._rows(report), facts, self.key)
-            if self.ledger.seeds.unfinished(self.device.id):
-                # A worker began behind our back; it cannot go on, and what it left would be ingested.
-                self.device.remove(SEAL)
-                raise SeedBlocked("a worker writes on it", operation="seal", place=self.device.place)
+        if self.ledger.seeds.sealed(self.device.id) is None and self._written_meanwhile(seal):
+            # Behind our back: it cannot go on, and what it left would be ingested, or shipped without being listed.
+            self.device.remove(SEAL)
+            raise self._blocked("a worker writes on it; let it end, then seal again")
         return Sealed(seal=seal, note=note, withdrawn=withdrawn, deliveries=self._record(seal, note))
+
+    def _written_meanwhile(self, seal: Seal) -> bool:
+        """The device has, or gets, another number of packs than was sealed."""
+        return bool(self.ledger.seeds.unfinished(self.device.id)) or sum(1 for _ in self._packs()) != seal.packs
 
     def _packs(self) -> Iterator[ShippedPack]:
         """What is shipped: asked for anew each time, since a device may hold a million packs."""

@@ -2,9 +2,11 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cluster.seeding import sealing
 from imaging.uid import Uid
 from storage.ledger.resolving import Resolution
 from storage.packs.model import Container, PackId
@@ -127,6 +129,25 @@ def test_a_seal_that_the_ledger_did_not_learn_of_is_finished_by_the_next(shipmen
 
     assert (before, again["deliveries"]) == ("validated", 2)
     assert shipment.states()["1.2.1/1"] == "sealed"
+
+
+def test_what_a_worker_wrote_while_its_device_was_read_is_never_shipped_unlisted(shipment, monkeypatch) -> None:
+    shipment.load()
+    read = sealing.read_pack
+
+    def busy(*args: Any) -> Any:
+        if "1.2.4" not in shipment.receipts:
+            shipment.deliver("1.2.4", shipment.roots[0])
+        return read(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sealing, "read_pack", busy)
+        refused = shipment.do("seal", str(shipment.file), "SN-1", "--key", str(shipment.key), rc=2)
+    before = shipment.states()["1.2.4/1"]
+    again = shipment.seal("SN-1")
+
+    assert "a worker writes on it" in refused
+    assert (before, again["packs"]) == ("written", 3)
 
 
 def test_a_sealed_device_gets_no_later_study(shipment) -> None:
