@@ -132,10 +132,11 @@ class Gathering:
 
     def _there(self, pack: PackId, index: Index) -> bool:
         try:
-            self._bucket.head(self._key(pack_key(pack, index.container)))
+            size = self._bucket.head(self._key(pack_key(pack, index.container))).size
         except FileNotFoundError:
             return False
-        return True
+        # The index stands behind the members in the pack, too.
+        return size > max((member.offset + member.length for member in index.members), default=0)
 
     def _fetch(self, key: str) -> bytes | None:
         try:

@@ -79,9 +79,11 @@ class VolumesWriter:
 
     def finish(self) -> Receipt:
         with self._lock:
-            if self._writer is None:
+            if self._writer is None or (self._volumes and not self._writer.members):
                 self._require_open()
                 try:
+                    if self._writer is not None:
+                        self._writer.abandon("nothing came behind the last volume")
                     self._start_over("nothing came behind the last volume")
                 finally:
                     self._close()

@@ -332,13 +332,18 @@ def test_a_volume_that_is_sealed_is_not_taken_back_and_the_rest_goes_on(tmp_path
     assert len(receipt.volumes) == 2
 
 
+@pytest.mark.parametrize("begun", [False, True], ids=["between volumes", "in an empty one"])
 def test_a_study_that_ends_with_a_volume_that_says_more_follows_starts_over(
-    tmp_path: Path, kit: SimpleNamespace
+    begun: bool, tmp_path: Path, kit: SimpleNamespace
 ) -> None:
     study, journal, _ = half(tmp_path, kit)
-    sink = sink_of(tmp_path)
-    sink._remove_unfinished(next(slot for slot in sink._slots if slot.device.id == journal.row.device), journal.row)
+    sink, left = sink_of(tmp_path), journal.row
+    device = next(slot for slot in sink._slots if slot.device.id == left.device)
+    sink._remove_unfinished(device, left)
     journal.reset("lost")
+    if begun:
+        os.close(device.device.create(left.key))
+        journal.begin(key=left.key, container=left.container, device=left.device)
     writer = sink.writer(study.pack, Container.TAR, 9 * MIB, journal, journal.row)
 
     with pytest.raises(UploadLost):

@@ -1,8 +1,9 @@
 """Seeds that lie about the volumes of a study: what contradicts itself is refused, what contradicts others is told."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,6 +32,23 @@ class EmptyBucket:
 
     def head(self, key: str) -> Any:
         raise FileNotFoundError(key)
+
+
+class FilledBucket:
+    """The device's files are in it, but the pack of one volume is another thing."""
+
+    def __init__(self, root: Path, foreign: int) -> None:
+        files = {path.relative_to(root / "data").as_posix(): path.read_bytes() for path in root.rglob("data/*/*/*/*")}
+        key = sorted(key for key in files if key.endswith(".tar"))[foreign]
+        self._files = files | {key: b"something else"}
+
+    def head(self, key: str) -> Any:
+        if key not in self._files:
+            raise FileNotFoundError(key)
+        return SimpleNamespace(size=len(self._files[key]))
+
+    def stream(self, key: str, start: int, length: int) -> Iterator[bytes]:
+        yield self._files[key][start : start + length]
 
 
 @pytest.fixture
@@ -141,3 +159,12 @@ def test_an_instance_in_two_volumes_is_told(
     assert [(each.state, each.what, each.instances) for each in clashes] == [
         (PackState.DAMAGED, "holds instances that volume 1 holds, too", (Uid("1.2.840.1.2"),))
     ]
+
+
+def test_a_volume_whose_pack_is_something_else_in_the_bucket_is_not_there(spread: Any, tmp_path: Path) -> None:
+    _, note = spread.seal(rows_of(spread))
+    opened = open_seed(spread.root, note, None, tmp_path)
+
+    (study,) = Gathering(opened, FilledBucket(spread.root, 1), "").gathered()  # pyright: ignore[reportArgumentType]
+
+    assert (study.there, study.of, study.complete) == ((1, 3), 3, False)
