@@ -13,6 +13,8 @@ from imaging.identity.people import Conflict
 from storage.ledger.identity import OrderLine
 
 COLUMNS = ("accession", "accession_issuer", "issuer", "id", "study_uid", "procedure")
+LONGEST = 64
+"""Characters of a number or UID (PS3.5 section 6.2); one that is longer is no such thing, and no index takes it in."""
 
 
 def orders_of(
@@ -26,8 +28,8 @@ def orders_of(
         number = text_of(row, "accession")
         value = text_of(row, "id")
         patient = issuers.identifier(value, Assigner(namespace=text_of(row, "issuer"))) if value else None
-        if not number:
-            yield RowFault(line=line, defect=RowDefect.IDENTIFIER, column="accession")
+        if unfit := _unfit(row, number):
+            yield RowFault(line=line, defect=RowDefect.IDENTIFIER, column=unfit)
         elif isinstance(patient, Conflict):
             yield RowFault(line=line, defect=RowDefect.IDENTIFIER, column="id", detail=patient.value)
         else:
@@ -40,3 +42,12 @@ def orders_of(
                     procedure=text_of(row, "procedure"),
                 ),
             )
+
+
+def _unfit(row: Mapping[str, str | None], number: str) -> str:
+    """The first column that cannot be used; empty where all can."""
+    if not number or len(number) > LONGEST:
+        return "accession"
+    if len(text_of(row, "study_uid")) > LONGEST:
+        return "study_uid"
+    return next((column for column in COLUMNS if "\0" in text_of(row, column)), "")

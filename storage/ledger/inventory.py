@@ -15,6 +15,8 @@ from storage.ledger.pool import Connection, Pool, beside_a_run
 from storage.ledger.records import FoundAnswer, FoundStudy, Problem, Severity, Verdict
 
 _LENGTH = struct.Struct(">I")
+LONGEST = 500
+"""Characters of a value that are kept: what is shorter than an index takes in, and longer than any number or name."""
 PATIENTS_SHOWN = 10
 """Identities kept as evidence per study; a study under more than ten is no less wrong."""
 
@@ -318,9 +320,10 @@ def _record_studies(conn: Connection, source_id: int, studies: Sequence[FoundStu
 
 def _kept(text: str | None) -> str | None:
     """No text of a ledger holds a NUL, or half of a pair of surrogates, which JSON may have."""
-    if not text or (text.isascii() and "\0" not in text):
-        return text
-    return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")
+    if text is None:
+        return None
+    kept = text[:LONGEST].replace("\0", " ")
+    return kept if kept.isascii() else kept.encode("utf-8", "replace").decode("utf-8")
 
 
 def _two_patients(conn: Connection) -> dict[Uid, list[list[str | None]]]:

@@ -247,11 +247,12 @@ def test_events_read_with_other_issuers_do_not_count(reader, merges, world) -> N
 
 def test_orders_come_back_with_their_patients(reader, world, tmp_path) -> None:
     table = tmp_path / "orders.csv"
-    table.write_text("accession;issuer;id;study_uid\nA1;NH;1;1.2.3\nA2;;;\n;NH;1;\n")
+    unfit = f"A\0;;;\n{'9' * 65};;;\nA4;;;{'1.' * 40}1\n"
+    table.write_text("accession;issuer;id;study_uid\nA1;NH;1;1.2.3\nA2;;;\n;NH;1;\n" + unfit)
 
     found = reader.read_orders(table)
 
     orders = list(world.ledger.identity.orders(READING, numbers={"A2", "A3"}, studies={"1.2.3", "1.2.4"}))
     assert [(one.accession.value, one.patient, one.study) for one in orders] == [("A1", ONE, "1.2.3"), ("A2", None, "")]
     assert list(world.ledger.identity.orders(READING, numbers={"A3"}, studies={""})) == []
-    assert (found.events, found.defects) == (2, {"IDENTIFIER": 1})
+    assert (found.events, found.defects) == (2, {"IDENTIFIER": 4})

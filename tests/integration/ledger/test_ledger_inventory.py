@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from storage.ledger.exceptions import EARLIER_KEPT
-from storage.ledger.inventory import Recorded
+from storage.ledger.inventory import LONGEST, Recorded
 from storage.ledger.lifecycle import StudyState
 from storage.ledger.plan import Planned
 from storage.ledger.records import Problem, Severity, Verdict
@@ -73,9 +73,12 @@ def test_what_an_archive_does_not_say_is_unknown_and_not_a_change(world) -> None
 
 
 def test_an_answer_that_no_database_takes_in_as_it_is_costs_no_inventory(world) -> None:
-    world.discover("1.1", patient_name="Noe\0Jane", accession="1\ud800", modalities=("C\0T",))
+    endless = "".join(chr(0x4E00 + place * 7919 % 20_000) for place in range(40_000))
 
-    assert world.sql("select patient_name, accession, modalities from study") == [("Noe Jane", "1?", ["C T"])]
+    world.discover("1.1", patient_id=endless, patient_name="Noe\0Jane", accession="1\ud800", modalities=("C\0T",))
+
+    [found] = world.sql("select patient_id, patient_name, accession, modalities from study")
+    assert found == (endless[:LONGEST], "Noe Jane", "1?", ["C T"])
 
 
 def test_the_same_study_twice_in_a_batch_is_one_study(world) -> None:
