@@ -16,8 +16,8 @@ from cluster.inventory.strata import spread
 from cluster.reports.estimates import Kind, estimate_bytes, total_of
 from cluster.reports.inventory_figures import Counted, figures
 from cluster.reports.inventory_page import csv_of, heat, page_of
-from cluster.reports.pages import json_of
 from cluster.reports.names import kind_name, told_bytes, told_share
+from cluster.reports.pages import json_of
 from storage.ledger.baseline import ArchiveTotals, Encoded, Moments, PatternCount, SizeBin, StudyGroup, Worked
 from storage.ledger.dose import DoseCount
 from storage.ledger.samples import EquipmentCount, SampleEncoded, SampleTotals
