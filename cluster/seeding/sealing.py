@@ -90,6 +90,8 @@ class Sealing:
             self._check_states()
             withdrawn = self._withdraw()
             self._check_files()
+            if next(self._packs(), None) is None:
+                raise self._blocked("no pack is on it")
             facts = SealFacts(
                 job=self.job,
                 destination=self.destination,
@@ -120,8 +122,6 @@ class Sealing:
             raise self._blocked(f"{stopped} packs need a person: limosa exceptions list")
         if strange := states.keys() - SHIPPABLE:
             raise self._blocked(f"packs on it are {', '.join(sorted(strange))} already")
-        if not states:
-            raise self._blocked("no pack is on it")
 
     def _withdraw(self) -> int:
         """Packs whose delivery is void are gone: at the far side they would be taken for the study."""

@@ -131,6 +131,22 @@ def test_a_seal_that_the_ledger_did_not_learn_of_is_finished_by_the_next(shipmen
     assert shipment.states()["1.2.1/1"] == "sealed"
 
 
+def test_a_device_with_nothing_but_replaced_packs_is_emptied_to_be_loaded_again(shipment) -> None:
+    shipment.prepare()
+    one, two = shipment.roots
+    shipment.deliver("1.2.1", one)
+    shipment.flip("1.2.1", 3000)
+    shipment.do("verify", str(shipment.file), "SN-1", rc=3)
+    (damage,) = shipment.ledger.exceptions.list_open()
+    shipment.ledger.exceptions.resolve(damage.exception_id, Resolution.RENEW, by="m.keller")
+    shipment.deliver("1.2.1", two, revise=True)
+
+    refused = shipment.do("seal", str(shipment.file), "SN-1", "--key", str(shipment.key), rc=2)
+
+    assert "no pack is on it" in refused
+    assert not list(one.rglob("*.tar")) and "withdrawn" in shipment.events("1.2.1")
+
+
 def test_what_a_worker_wrote_while_its_device_was_read_is_never_shipped_unlisted(shipment, monkeypatch) -> None:
     shipment.load()
     read = sealing.read_pack
