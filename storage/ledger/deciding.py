@@ -3,6 +3,7 @@
 Everything lies in temporary tables of one session until `apply`; a plan that is only looked at leaves nothing behind.
 """
 
+import json
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -174,8 +175,8 @@ class Deciding:
     def apply(self, fingerprint: str, rules: Json) -> PlanApplied:
         """The decisions hold. Interrupted anywhere, making the plan again does what is left."""
         self._conn.execute(
-            "insert into decision_rules (fingerprint, rules) values (%s, %s) on conflict do nothing",
-            (fingerprint, Jsonb(rules)),
+            "insert into decision_rules (fingerprint, rules) values (%s, %s::json) on conflict do nothing",
+            (fingerprint, json.dumps(rules)),
         )
         done = PlanApplied()
         (last,) = self._conn.execute("select max(study_key) from deciding").fetchone() or (None,)

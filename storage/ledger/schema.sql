@@ -648,7 +648,7 @@ create index ordered_by_study on ordered (study_uid) where study_uid <> '';
 create table decision_rules (
   fingerprint text primary key,
   first_used timestamptz not null default limosa_now(),
-  rules jsonb not null
+  rules json not null
 );
 create trigger decision_rules_are_fixed before update or delete on decision_rules
   for each row execute function refuse_change();

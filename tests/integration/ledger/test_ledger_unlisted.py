@@ -104,3 +104,12 @@ def test_the_only_number_that_there_is_settles_what_the_mover_found(world, give,
     assert world.ledger.exceptions.list_open() == ()
     assert step() == 1
     assert decision(world)["accessions"] == [["18", "", "00000018", "", ""]]
+
+
+def test_a_rule_may_look_for_what_no_text_of_postgres_holds(world, planner) -> None:
+    rules = {"rules": [{"name": "torn", "pattern": "[^\0]*\0.*", "steps": [{"pad": 8}]}]}
+    world.discover("1.1", **JANE, accession="17")
+
+    assert planner(rules).apply().applied.decided == 1
+    [(kept,)] = world.sql("select rules from decision_rules")
+    assert kept["accession"]["rules"][0]["pattern"] == rules["rules"][0]["pattern"]
