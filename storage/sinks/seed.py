@@ -175,7 +175,7 @@ class SeedSink:
                 continue
             reader = PackReader(self, pack, container, key, device=slot.device.id)
             try:
-                reader.index()
+                whole = reader.index().whole
             except FileNotFoundError:
                 continue
             except InvalidIndex as error:
@@ -189,6 +189,9 @@ class SeedSink:
                 continue
             except Retryable:
                 continue
+            if not whole:
+                # Said before all of a large study is pulled to be compared with a part of it.
+                raise AlreadyThere("a volume that the ledger does not know has the name", place=slot.device.place)
             return slot, reader
         return None
 

@@ -8,7 +8,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from storage.errors import DeviceFull, Rejected, Retryable, SinkFull, StorageError, UploadLost, VolumeSealed
+from storage.errors import (
+    AlreadyThere,
+    DeviceFull,
+    Rejected,
+    Retryable,
+    SinkFull,
+    StorageError,
+    UploadLost,
+    VolumeSealed,
+)
 from storage.packs.model import Container, Ended, Receipt
 from storage.packs.naming import pack_named
 from storage.packs.volumes import pack_reader
@@ -164,6 +173,16 @@ def test_a_worker_that_dies_anywhere_writes_no_finished_volume_again(
             assert sorted(chain.from_iterable(packs_on(folder).values())) == [1, 2]
             if not crashed:
                 break
+
+
+def test_a_volume_that_no_journal_knows_is_told_before_anything_is_compared(
+    tmp_path: Path, kit: SimpleNamespace
+) -> None:
+    study = kit.Study([MIB] * 7)
+    written(sink_of(tmp_path), study, kit.Journal())
+
+    with pytest.raises(AlreadyThere, match="a volume that the ledger does not know"):
+        sink_of(tmp_path).writer(study.pack, Container.TAR, 0, kit.Journal(), None)
 
 
 @pytest.mark.parametrize("before", [3, 5, 8], ids=["with room", "without room", "in its second volume"])
