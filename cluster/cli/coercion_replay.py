@@ -99,6 +99,7 @@ def document(report: ReplayReport, keeping: Sequence[str]) -> dict[str, Any]:
         "version": report.version,
         "studies": report.studies,
         "same": report.same,
+        "others": report.others,
         "keeping": list(keeping),
         "outdated": [_group(one) for one in report.outdated],
         "renewed": report.renewed,
@@ -118,6 +119,8 @@ def _show(report: ReplayReport, keeping: Sequence[str], out: Output) -> None:
         out.say(f"{told} {report.studies} may become others. Nothing was changed: --apply does it.")
     else:
         out.say(f"{told} None is to be renewed.")
+    if report.others:
+        out.say(f"{report.others} may become others for causes of other names: without --rule they are listed, too.")
 
 
 def _group(one: Outdated) -> dict[str, Any]:

@@ -44,6 +44,8 @@ class ReplayReport:
     outdated: list[Outdated]
     same: int
     """Studies of other versions that today's rules would write as they are."""
+    others: int
+    """Studies that may be written otherwise for causes that are not those of the rule that was named."""
     renewed: int | None = None
     """None where it was only looked at."""
 
@@ -95,6 +97,7 @@ class Replayer:
             for effect, reason in reasons
             if reason is None or rule is None or rule == reason.rule or rule in map(_name, effect.acted)
         }
+        left = [effect.effect_id for effect, _ in reasons if effect.effect_id not in chosen]
         same = 0
         for standing in self._ledger.replay.standing(chosen):
             effect, reason = chosen[standing.effect_id]
@@ -107,7 +110,8 @@ class Replayer:
             group.waiting += standing.waiting
             group.stopped += standing.stopped
             group.effects.append(effect.effect_id)
-        return ReplayReport(version=self._today.version, outdated=list(groups.values()), same=same)
+        others = sum(standing.ready for standing in self._ledger.replay.standing(left)) if left else 0
+        return ReplayReport(version=self._today.version, outdated=list(groups.values()), same=same, others=others)
 
     def apply(self, report: ReplayReport, *, by: str) -> None:
         """Each study that was found gets a new revision with the next plan, if it is still as it was. Interrupted

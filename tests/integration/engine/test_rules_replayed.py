@@ -75,6 +75,7 @@ def test_exactly_the_studies_that_a_mended_rule_changed_are_delivered_anew(engin
         after = replayer(job).look()
 
     assert before.outdated == [] and of_another.outdated == []
+    assert (looked.others, of_another.others) == (0, len(scanned))
     assert [(one.cause, one.rule, one.studies) for one in looked.outdated] == [
         (Cause.CHANGED, "institution", len(scanned))
     ]
