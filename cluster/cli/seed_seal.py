@@ -88,7 +88,8 @@ def add_to(app: typer.Typer) -> None:
             "Record that a sealed device has left.",
             'limosa seed ship move.toml S3ZNX0K --carrier "Courier Ltd" --tracking 1Z999',
             "limosa seed ship move.toml S3ZNX0K --carrier hand --by m.keller --json",
-            more="Who gave it to whom goes into the chain of custody of every study on it.",
+            more="Who gave it to whom goes into the chain of custody of every study on it. Refused while other "
+            "destinations still wait to be fed from it.",
         ),
     )(ship)
 
@@ -158,6 +159,7 @@ def seal(
         )
         try:
             sealed = sealing.run(datetime.now(UTC), meters[chosen.id].add)
+            unfed = ledger.seeds.unfed(chosen.id)
         except SeedBlocked as error:
             raise Stop(f"{error}. Nothing was sealed.", Exit.EXCEPTIONS) from None
         except DamagedPacks as error:
@@ -170,9 +172,11 @@ def seal(
             return Exit.INTEGRITY
     shown_seal = _keep(folder, sealed, signing, chosen.key_id)
     if as_json:
-        out.record({"sealed": True, "damaged": [], **shown_seal})
+        out.record({"sealed": True, "damaged": [], "unfed": unfed, **shown_seal})
     else:
         out.record(shown_seal)
+        if unfed:
+            out.say(f"{_unfed(unfed)} it: keep it attached until limosa run {job_file} has written them.")
         out.say("Send the seal file by another way than the device, and read its SHA-256 to the recipient.")
     return Exit.DONE
 
@@ -182,6 +186,9 @@ def ship(
     device: One,
     carrier: Annotated[str, typer.Option(help="Who took it.")],
     tracking: Annotated[str, typer.Option(help="Their number for the parcel.")] = "",
+    leave_unfed: Annotated[
+        bool, typer.Option("--leave-unfed", help="Also where other destinations still wait for what is on it.")
+    ] = False,
     by: DecidedBy = "",
     as_json: AsJson = False,
 ) -> None:
@@ -189,10 +196,19 @@ def ship(
         row = device_row(ledger, device, ("sealed",))
         if row.state not in ("sealed", "shipped"):
             raise Stop(f"device {row.path_label} is {row.state}; only a sealed one leaves: limosa seed seal")
+        if (unfed := ledger.seeds.unfed(row.device_id)) and row.state == "sealed" and not leave_unfed:
+            raise Stop(
+                f"{_unfed(unfed)} device {row.path_label}: let limosa run {job_file} write them while it is "
+                "attached, or add --leave-unfed"
+            )
         payload = {"device": row.device_id, "serial": row.serial, "carrier": carrier, "tracking": tracking}
         note = CustodyNote(event="shipped", payload=payload)
         moved = ledger.seeds.ship(row.device_id, note, by=by or getpass.getuser())
     printer(as_json).record({"device_id": row.device_id, "serial": row.serial, "deliveries": moved})
+
+
+def _unfed(count: int) -> str:
+    return f"{count} deliver{'y' if count == 1 else 'ies'} to other destinations still to be written from"
 
 
 def _verify(ledger: Ledger, device: Device, meter: Meter, by: str) -> tuple[Verified, list[dict[str, Any]]]:

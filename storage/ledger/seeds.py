@@ -161,6 +161,12 @@ class Seeds:
             rows = conn.execute(_UNFINISHED, {"device": device_id})
             return frozenset(row[0] for row in rows)
 
+    def unfed(self, device_id: str) -> int:
+        """Deliveries to other destinations that are still to be written from packs on the device."""
+        with self._pool.transaction("count what is to be fed from a device") as conn:
+            row = conn.execute(_UNFED, {"device": device_id}).fetchone()
+            return 0 if row is None else row[0]
+
     def damaged(self, pack: ShippedPack, problem: Problem, *, by: str) -> int:
         """The delivery needs a person, whatever was proven of it before; the exception's id."""
         with self._pool.transaction("record damage") as conn:
@@ -346,6 +352,14 @@ select v.key from volume v join delivery d using (delivery_id)
 where v.device = %(device)s and v.ended = 'file' and d.state = 'pending'
   and not exists (select from upload u where u.delivery_id = v.delivery_id)
   and not exists (select from volume w where w.delivery_id = v.delivery_id and w.number > v.number)"""
+
+_UNFED = """
+with packed as (
+  select delivery_id from receipt where device = %(device)s
+  union select delivery_id from volume where device = %(device)s)
+select count(*) from packed join delivery i using (delivery_id)
+  join delivery f on f.study_key = i.study_key and f.revision = i.revision
+where i.pulled and not f.pulled and 'pending' in (f.state, case when f.state = 'exception' then f.held_state end)"""
 
 _PACKS = """
 select d.delivery_id, d.study_key, s.study_uid, d.revision, d.revision = s.revision as current, r.volume,

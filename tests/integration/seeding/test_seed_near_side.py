@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from cluster.job import load_job
+from cluster.registry import register_job
 from cluster.seeding import sealing
 from imaging.uid import Uid
 from storage.ledger.resolving import Resolution
@@ -31,6 +33,24 @@ def test_a_shipment_is_sealed_and_every_chain_says_so(shipment) -> None:
     opened = open_seed(shipment.roots[0], note, None, shipment.folder)
     assert (opened.seal.serial, opened.seal.job, str(opened.key)) == ("SN-1", "move", sealed["key"])
     assert sealed["seal_file"] not in (str(path) for path in shipment.roots[0].rglob("*"))
+
+
+def test_a_device_that_others_are_fed_from_leaves_only_when_told_so(shipment) -> None:
+    bucket = '[[destinations]]\nkind = "s3"\nname = "cloud"\nendpoint_url = "http://127.0.0.1:1"\nbucket = "images"\n'
+    shipment.file.write_text(f"{shipment.file.read_text()}\n{bucket}")
+    shipment.job = load_job(shipment.file)
+    register_job(shipment.job, shipment.ledger)
+    shipment.load()
+    ship = ("ship", str(shipment.file), "SN-1", "--carrier", "hand")
+
+    sealed = shipment.seal("SN-1")
+    refused = shipment.do(*ship, rc=1)
+
+    assert sealed["unfed"] == 2
+    assert "2 deliveries to other destinations still to be written from device disk-1" in refused
+    assert shipment.device_states()["disk-1"] == "sealed"
+    assert shipment.do(*ship, "--leave-unfed")["deliveries"] == 2
+    assert shipment.do(*ship)["deliveries"] == 0
 
 
 def test_the_slip_says_what_is_counted_and_names_nobody(shipment) -> None:
