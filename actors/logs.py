@@ -22,7 +22,6 @@ def log_to(path: Path, level: str = "info") -> None:
         processors=[*shared, structlog.processors.JSONRenderer(sort_keys=True)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=_FileLoggers(handler),
-        cache_logger_on_first_use=True,
     )
     for name in ("pynetdicom", "pydicom"):
         logging.getLogger(name).setLevel(logging.ERROR)
