@@ -269,3 +269,25 @@ def step(world: World) -> Callable[[], int]:
 def hospital() -> IdentityOptions:
     """Who gives numbers in tables that `give` reads."""
     return HOSPITAL
+
+
+@pytest.fixture(scope="module")
+def seeded_with(postgres_server: EmbeddedPostgres) -> Iterator[Callable[[str], str]]:
+    """`seeded_with(statements)` is a ledger of this module's own, filled by them and analysed."""
+    names: list[str] = []
+
+    def make(statements: str) -> str:
+        names.append(f"seeded_{len(names)}")
+        with psycopg.connect(postgres_server.url, autocommit=True) as conn:
+            conn.execute(f"create database {names[-1]}")
+        url = f"{postgres_server.url.rsplit('/', 1)[0]}/{names[-1]}"
+        migrate(url)
+        with psycopg.connect(url, autocommit=True) as conn:
+            conn.execute(statements)
+            conn.execute("vacuum analyze")
+        return url
+
+    yield make
+    with psycopg.connect(postgres_server.url, autocommit=True) as conn:
+        for name in names:
+            conn.execute(f"drop database {name} with (force)")

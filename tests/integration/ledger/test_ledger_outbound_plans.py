@@ -4,15 +4,13 @@ OUTBOUND_STUDIES=200000 for numbers that mean something.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import psycopg
 import pytest
 
-from infra.embedded.postgres import EmbeddedPostgres
 from storage.ledger import outbound
 from storage.ledger.ledger import Ledger
-from storage.ledger.migrate import migrate
 from storage.ledger.plan import TO_TELL, TOLD
 from storage.ledger.records import Problem, Severity
 
@@ -69,17 +67,8 @@ PROBLEM = Problem(kind="CORRECTION_UNTELLABLE", severity=Severity.ERROR, blockin
 
 
 @pytest.fixture(scope="module")
-def seeded(postgres_server: EmbeddedPostgres) -> Iterator[str]:
-    with psycopg.connect(postgres_server.url, autocommit=True) as conn:
-        conn.execute("create database outbound_plans")
-    url = postgres_server.url.rsplit("/", 1)[0] + "/outbound_plans"
-    migrate(url)
-    with psycopg.connect(url, autocommit=True) as conn:
-        conn.execute(SEED)
-        conn.execute("vacuum analyze")
-    yield url
-    with psycopg.connect(postgres_server.url, autocommit=True) as conn:
-        conn.execute("drop database outbound_plans with (force)")
+def seeded(seeded_with: Callable[[str], str]) -> str:
+    return seeded_with(SEED)
 
 
 def nodes_of(conn: psycopg.Connection, query: str) -> list[dict]:

@@ -5,9 +5,7 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
-from infra.embedded.postgres import EmbeddedPostgres
 from storage.ledger import claims, commits, facts, replay
-from storage.ledger.migrate import migrate
 
 STUDIES = 20_000
 SEED = f"""
@@ -54,17 +52,8 @@ MOST_ROWS = 100
 
 
 @pytest.fixture(scope="module")
-def seeded(postgres_server: EmbeddedPostgres) -> Iterator[str]:
-    with psycopg.connect(postgres_server.url, autocommit=True) as conn:
-        conn.execute("create database ledger_plans")
-    url = postgres_server.url.rsplit("/", 1)[0] + "/ledger_plans"
-    migrate(url)
-    with psycopg.connect(url, autocommit=True) as conn:
-        conn.execute(SEED)
-        conn.execute("vacuum analyze")
-    yield url
-    with psycopg.connect(postgres_server.url, autocommit=True) as conn:
-        conn.execute("drop database ledger_plans with (force)")
+def seeded(seeded_with: Callable[[str], str]) -> str:
+    return seeded_with(SEED)
 
 
 @pytest.mark.parametrize("index", HOT)
